@@ -1,0 +1,1 @@
+"""The kernel comes in here and nowhere else: netlink, /proc, namespaces, or a capture."""

@@ -1,0 +1,1 @@
+"""From two snapshots to findings: pure. No socket, file, clock or log in this folder."""

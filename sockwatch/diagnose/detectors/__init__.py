@@ -1,0 +1,1 @@
+"""One file per diagnosis; the file name is the code."""

@@ -1,0 +1,39 @@
+"""What a detector looks at: the current snapshot, the one before it, and what follows from both."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from sockwatch.model.snapshot import Namespace, Owners, Snapshot
+from sockwatch.model.sockets import SocketTable
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Window:
+    """Two looks at the same host; `previous` is None at the first one.
+
+    Every inference that several detectors share (ages, other ends, listeners, port budgets) is a cached property
+    here or in a module beside this one, so that it is made once a step.
+    """
+
+    current: Snapshot
+    previous: Snapshot | None = None
+
+    @property
+    def sockets(self) -> SocketTable:
+        """Every socket of the current look."""
+        return self.current.sockets
+
+    @property
+    def owners(self) -> Owners:
+        """Who holds the sockets that detectors suspect."""
+        return self.current.owners
+
+    @property
+    def namespaces(self) -> tuple[Namespace, ...]:
+        """The namespaces of the current look; the `netns` column is an index into them."""
+        return self.current.namespaces
+
+    @cached_property
+    def elapsed(self) -> float | None:
+        """Seconds between the two looks."""
+        return None if self.previous is None else self.current.monotonic - self.previous.monotonic

@@ -1,0 +1,42 @@
+"""The errors that sockwatch raises on purpose; each message is one line a person can act on.
+
+SockwatchError
+├── UsageError       an option, a name or a path on the command line is wrong
+│   ├── ConfigError  the config file is wrong (file, line, key, nearest valid name)
+│   └── CaptureError a capture cannot be read
+├── DumpError        the kernel refused the dump, or its answer cannot be trusted
+├── DeadlineError    the time given with --timeout is over
+└── ProvokeError     the lab could not provoke the misbehaviour here
+"""
+
+
+class SockwatchError(Exception):
+    """Root of the tree; the command line prints the message and exits 3."""
+
+
+class UsageError(SockwatchError):
+    """What the user asked for cannot be: a wrong option, an unknown name, a namespace that is not there."""
+
+
+class ConfigError(UsageError):
+    """The config file is wrong; one line per problem, each with file, line, key and the nearest valid name."""
+
+
+class CaptureError(UsageError):
+    """A capture file is no capture, is damaged, or is of a version this release cannot read."""
+
+
+class DumpError(SockwatchError):
+    """A socket dump failed or was malformed; `errno` is the kernel's answer, or None when the bytes were wrong."""
+
+    def __init__(self, message: str, *, errno: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = errno
+
+
+class DeadlineError(SockwatchError):
+    """The time given with --timeout is over; the message names the stage that was running."""
+
+
+class ProvokeError(SockwatchError):
+    """The lab could not set the stage; the message says what the kernel or the permissions refused."""

@@ -1,0 +1,1 @@
+"""The report goes out: terminal, JSON, Nagios."""

@@ -1,0 +1,1 @@
+"""Misbehaviours, provoked for real in a private network namespace: one file each."""

@@ -1,0 +1,1 @@
+"""What everybody speaks: sockets as columns, snapshots, findings, reports. Imports nothing of ours."""

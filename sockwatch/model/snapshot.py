@@ -1,0 +1,146 @@
+"""What one look at the kernel brought back; the only input of a diagnosis."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sockwatch.model.sockets import SocketTable
+from sockwatch.model.state import State
+
+UNKNOWN = -1
+"""No process: in the arrays that say which process holds a socket."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Gap:
+    """Something that could not be looked at: "could not look" is never "fine".
+
+    `fatal` gaps make the status unknown (a dump or a detector that failed); the others only say what was not seen.
+    """
+
+    what: str
+    why: str
+    count: int = 1
+    fatal: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asks:
+    """What a detector needs from collect: the pipeline hands over the union of all detectors."""
+
+    states: frozenset[State] = frozenset()
+    """Sockets in these states are read a second time, with `details`."""
+    details: frozenset[str] = frozenset()
+    """Fields of struct tcp_info and SKMEMINFO, by their kernel names without tcpi_ (`skmem_drops` for SKMEMINFO)."""
+    sysctls: frozenset[str] = frozenset()
+    """Full names."""
+
+    @staticmethod
+    def union(asks: Iterable["Asks"]) -> "Asks":
+        """Everything that any of them asks for."""
+        every = tuple(asks)
+        return Asks(
+            states=frozenset().union(*(a.states for a in every)),
+            details=frozenset().union(*(a.details for a in every)),
+            sysctls=frozenset().union(*(a.sysctls for a in every)),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """A process that holds sockets. `started` is seconds since 1970; pid and started together are its identity.
+
+    Names are what the process chose, made printable: untrusted. `fds` and `fd_limit` are how many files it has open
+    and may have (RLIMIT_NOFILE, soft), None where that could not be read.
+    """
+
+    pid: int
+    name: str
+    started: float
+    unit: str | None = None
+    container: str | None = None
+    fds: int | None = None
+    fd_limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Owners:
+    """Which processes hold the sockets that somebody asked about: inode -> every holder.
+
+    `inodes` is sorted; `first` is for each of them the index of its oldest holder in `processes`; `others` has the
+    further holders of the inodes that more than one process holds.
+    """
+
+    processes: tuple[Process, ...] = ()
+    inodes: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
+    first: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+    others: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+
+    def of(self, sockets: SocketTable) -> NDArray[np.int32]:
+        """For each socket the index in `processes` of its oldest holder, or UNKNOWN."""
+        if not len(self.inodes):
+            return np.full(len(sockets), UNKNOWN, np.int32)
+        at = np.minimum(np.searchsorted(self.inodes, sockets.inode), len(self.inodes) - 1)
+        known = (self.inodes[at] == sockets.inode) & (sockets.inode != 0)
+        return np.where(known, self.first[at], UNKNOWN).astype(np.int32)
+
+    def holders(self, sockets: SocketTable) -> tuple[Process, ...]:
+        """Every process that holds any of these sockets, oldest first."""
+        indexes = set(self.of(sockets).tolist()) - {UNKNOWN}
+        if self.others:
+            for inode in np.unique(sockets.inode).tolist():
+                indexes.update(self.others.get(inode, ()))
+        return tuple(sorted((self.processes[i] for i in indexes), key=lambda p: (p.started, p.pid)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Namespace:
+    """One network namespace that was looked at; `netns` of a socket is its index in Snapshot.namespaces.
+
+    `name` is "host" for the initial one, else the name it was asked by, else `net:[INODE]`. `counters` are
+    /proc/net/{snmp,netstat,sockstat} as `TcpExt.ListenOverflows`, `sockstat.TCP.tw`. A sysctl or counter that is not
+    there is one that this kernel or namespace does not have. `lists_bound` says whether this kernel
+    lists sockets that are bound and not connected (TCPF_BOUND_INACTIVE, v6.8, 91051f003948).
+    """
+
+    name: str
+    inode: int
+    initial: bool
+    lists_bound: bool
+    counters: Mapping[str, int] = field(default_factory=dict)
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+
+    def number(self, sysctl: str) -> int | None:
+        """The sysctl as a number; None where it is absent or no single number."""
+        value = self.sysctls.get(sysctl, "").strip()
+        return int(value) if value.lstrip("-").isdecimal() else None
+
+    def port_range(self) -> tuple[int, int] | None:
+        """net.ipv4.ip_local_port_range, both ends inclusive; it holds for IPv6 as well."""
+        ends = self.sysctls.get("net.ipv4.ip_local_port_range", "").split()
+        return (int(ends[0]), int(ends[1])) if len(ends) == 2 else None  # noqa: PLR2004 - low and high
+
+    def reserved_ports(self) -> NDArray[np.bool_]:
+        """net.ipv4.ip_local_reserved_ports as a mask over the 65536 ports."""
+        reserved = np.zeros(65536, np.bool_)
+        for part in self.sysctls.get("net.ipv4.ip_local_reserved_ports", "").strip().split(","):
+            low, _, high = part.partition("-")
+            if low:
+                reserved[int(low) : int(high or low) + 1] = True
+        return reserved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Snapshot:
+    """One look. `time` is seconds since 1970 for people; `monotonic` is seconds since boot, for durations."""
+
+    time: float
+    monotonic: float
+    host: str
+    kernel: str
+    namespaces: tuple[Namespace, ...]
+    sockets: SocketTable
+    owners: Owners = field(default_factory=Owners)
+    gaps: tuple[Gap, ...] = ()

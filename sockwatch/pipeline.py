@@ -1,0 +1,76 @@
+"""One step: collect, ask who holds the suspects, diagnose, report. `check` is one step; the daemon is a loop of them."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+from sockwatch.clock import Clock
+from sockwatch.diagnose.detector import Detector
+from sockwatch.diagnose.run import diagnose, find_suspects
+from sockwatch.diagnose.window import Window
+from sockwatch.model.report import NamespaceCounts, Report, Result, Status
+from sockwatch.model.finding import Finding, Severity
+from sockwatch.model.snapshot import Asks, Gap, Snapshot
+from sockwatch.model.sockets import SocketTable
+from sockwatch.model.state import State
+
+
+class Source(Protocol):
+    """Where snapshots come from: this host's kernel (collect.live), or a capture (collect.capture)."""
+
+    def look(self, asks: Asks) -> Snapshot:
+        """Read every socket once, and more about those that `asks` names. Raises DumpError."""
+        ...
+
+    def name_owners(self, snapshot: Snapshot, suspects: SocketTable) -> Snapshot:
+        """The same snapshot, with the processes that hold `suspects`; what could not be read is a gap."""
+        ...
+
+
+class Pipeline:
+    """Owns what is carried from step to step. `stage` says what is being done, for a deadline's message."""
+
+    def __init__(self, source: Source, detectors: Mapping[str, Detector[Any]], clock: Clock) -> None:
+        self._source = source
+        self._detectors = detectors
+        self._clock = clock
+        self._asks = Asks.union(d.asks for d in detectors.values())
+        self._previous: Snapshot | None = None
+        self.stage = "start"
+
+    def step(self) -> Report:
+        """One look and its verdict. Raises DumpError when the sockets cannot be read."""
+        started = self._clock.monotonic()
+        self.stage = "collect"
+        snapshot = self._source.look(self._asks)
+        collected = self._clock.monotonic()
+        self.stage = "owners"
+        window = Window(current=snapshot, previous=self._previous)
+        suspects = find_suspects(window, self._detectors)
+        snapshot = self._source.name_owners(snapshot, suspects)
+        named = self._clock.monotonic()
+        self.stage = "diagnose"
+        findings, outcomes = diagnose(Window(current=snapshot, previous=self._previous), self._detectors)
+        diagnosed = self._clock.monotonic()
+        self._previous = snapshot
+        failed = [Gap(what=o.code, why=o.why, fatal=True) for o in outcomes if o.result is Result.FAILED]
+        no_data = [Gap(what=o.code, why=o.why) for o in outcomes if o.result is Result.NO_DATA]
+        gaps = (*snapshot.gaps, *failed, *no_data)
+        namespaces = tuple(_count(snapshot, i) for i in range(len(snapshot.namespaces)))
+        return Report(
+            time=snapshot.time,
+            host=snapshot.host,
+            kernel=snapshot.kernel,
+            status=status_of(findings, gaps),
+            total=len(snapshot.sockets),
+            by_state={state: _sum(n.by_state[state] for n in namespaces) for state in State},
+            findings=findings,
+            gaps=gaps,
+            namespaces=namespaces,
+            outcomes=outcomes,
+            timings_ms={
+                "collect": (collected - started) * 1e3,
+                "owners": (named - collected) * 1e3,
+                "diagnose": (diagnosed - named) * 1e3,
+            },
+        )
