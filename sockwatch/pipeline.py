@@ -1,15 +1,14 @@
-"""One step: collect, ask who holds the suspects, diagnose, report. `check` is one step; the daemon is a loop of them."""
+"""One step: collect, ask who holds the suspects, diagnose, report. `check` is one step, the daemon a loop of them."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from sockwatch.clock import Clock
 from sockwatch.diagnose.detector import Detector
 from sockwatch.diagnose.run import diagnose, find_suspects
 from sockwatch.diagnose.window import Window
-from sockwatch.model.report import NamespaceCounts, Report, Result, Status
 from sockwatch.model.finding import Finding, Severity
+from sockwatch.model.report import NamespaceCounts, Report, Result, Status
 from sockwatch.model.snapshot import Asks, Gap, Snapshot
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State
@@ -74,3 +73,29 @@ class Pipeline:
                 "diagnose": (diagnosed - named) * 1e3,
             },
         )
+
+
+def status_of(findings: Iterable[Finding], gaps: Iterable[Gap]) -> Status:
+    """The worst of critical > warning > unknown > ok; info does not count, a fatal gap makes unknown."""
+    severities = {finding.severity for finding in findings}
+    if Severity.CRITICAL in severities:
+        return Status.CRITICAL
+    if Severity.WARNING in severities:
+        return Status.WARNING
+    return Status.UNKNOWN if any(gap.fatal for gap in gaps) else Status.OK
+
+
+def _count(snapshot: Snapshot, index: int) -> NamespaceCounts:
+    namespace = snapshot.namespaces[index]
+    sockets = snapshot.sockets
+    if len(snapshot.namespaces) > 1:
+        sockets = sockets.take(sockets.netns == index)
+    counts: dict[State, int | None] = dict(sockets.count_by_state())
+    if not namespace.lists_bound:
+        counts[State.BOUND] = counts[State.CLOSE] = None
+    return NamespaceCounts(namespace=namespace, total=len(sockets), by_state=counts)
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    known = tuple(counts)
+    return None if None in known else sum(n for n in known if n is not None)

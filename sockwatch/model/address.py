@@ -26,7 +26,8 @@ def endpoint_text(address: str, port: str) -> str:
 
 def is_v4(hi: NDArray[np.uint64], lo: NDArray[np.uint64]) -> NDArray[np.bool_]:
     """Which rows are IPv4, v4-mapped included."""
-    return np.equal(hi, 0) & np.equal(lo & _PREFIX_MASK, V4_MAPPED)
+    mapped: NDArray[np.bool_] = np.equal(hi, 0) & np.equal(lo & _PREFIX_MASK, V4_MAPPED)
+    return mapped
 
 
 def is_any(hi: NDArray[np.uint64], lo: NDArray[np.uint64]) -> NDArray[np.bool_]:
@@ -37,4 +38,5 @@ def is_any(hi: NDArray[np.uint64], lo: NDArray[np.uint64]) -> NDArray[np.bool_]:
 def is_loopback(hi: NDArray[np.uint64], lo: NDArray[np.uint64]) -> NDArray[np.bool_]:
     """Which rows are in 127.0.0.0/8 or are ::1."""
     v4 = is_v4(hi, lo) & np.equal((lo & _V4_MASK) >> np.uint64(24), _LOOPBACK_V4)
-    return v4 | (np.equal(hi, 0) & np.equal(lo, 1))
+    loopback: NDArray[np.bool_] = v4 | (np.equal(hi, 0) & np.equal(lo, 1))
+    return loopback

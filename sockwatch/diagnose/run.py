@@ -1,0 +1,51 @@
+"""Runs every detector over one window; one that crashes is reported and takes nobody with it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sockwatch.diagnose.detector import Detector, NoDataError
+from sockwatch.diagnose.window import Window
+from sockwatch.model.finding import Finding
+from sockwatch.model.report import Outcome, Result
+from sockwatch.model.sockets import SocketTable
+
+
+def find_suspects(window: Window, detectors: Mapping[str, Detector[Any]]) -> SocketTable:
+    """The sockets whose holders the detectors want to name; some may be in it twice."""
+    return SocketTable.concatenate([_suspects(window, detector) for detector in detectors.values()])
+
+
+def _suspects(window: Window, detector: Detector[Any]) -> SocketTable:
+    try:
+        return detector.suspects(window, detector.settings)
+    except Exception:  # noqa: BLE001 - detect() will fail alike and say so
+        return SocketTable.empty()
+
+
+def diagnose(window: Window, detectors: Mapping[str, Detector[Any]]) -> tuple[tuple[Finding, ...], tuple[Outcome, ...]]:
+    """All findings, worst first and then in a fixed order, and how each detector ended."""
+    findings: list[Finding] = []
+    outcomes: list[Outcome] = []
+    for code, detector in detectors.items():
+        try:
+            found = tuple(detector.detect(window, detector.settings))
+        except NoDataError as error:
+            outcomes.append(Outcome(code=code, result=Result.NO_DATA, why=str(error)))
+        except Exception as error:  # noqa: BLE001 - one broken detector must not blind the others
+            outcomes.append(Outcome(code=code, result=Result.FAILED, why=f"{type(error).__name__}: {error}"))
+        else:
+            findings.extend(found)
+            outcomes.append(Outcome(code=code, result=Result.FINDINGS if found else Result.CLEAN))
+    return tuple(sorted(findings, key=_order)), tuple(outcomes)
+
+
+def _order(finding: Finding) -> tuple[int, int, str, str, str, str]:
+    subject = finding.subject
+    return (
+        -finding.severity.rank,
+        -finding.count,
+        finding.name,
+        subject.netns,
+        subject.local or "",
+        subject.remote or "",
+    )
