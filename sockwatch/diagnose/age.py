@@ -1,0 +1,167 @@
+"""How long a socket has been in its state: a lower and an upper bound from one look, narrower from two."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sockwatch.diagnose.ends import NOT_HERE, other_ends
+from sockwatch.diagnose.window import Window
+from sockwatch.model.snapshot import Snapshot
+from sockwatch.model.sockets import SocketTable
+from sockwatch.model.state import State, Timer
+
+DETAILS = frozenset({"last_ack_recv", "last_data_recv", "last_data_sent"})
+"""The details that ages rest on; a detector that wants ages of full sockets asks for them."""
+
+TIME_WAIT_SECONDS = 60.0
+"""TCP_TIMEWAIT_LEN (include/net/tcp.h): compiled in, no sysctl changes it."""
+FIN_TIMEOUT_SECONDS = 60.0
+"""Assumed where net.ipv4.tcp_fin_timeout cannot be read: TCP_FIN_TIMEOUT (include/net/tcp.h)."""
+
+Seconds = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Ages:
+    """Bounds of each socket's age in its state, in seconds; NaN where nothing is known."""
+
+    lower: Seconds
+    upper: Seconds
+
+    def take(self, chosen: NDArray[np.bool_]) -> "Ages":
+        """The ages of the chosen sockets."""
+        return Ages(lower=self.lower[chosen], upper=self.upper[chosen])
+
+    def surely(self, seconds: float | Seconds) -> NDArray[np.bool_]:
+        """Which sockets are at least so old."""
+        return self.lower >= seconds
+
+    def possibly(self, seconds: float | Seconds) -> NDArray[np.bool_]:
+        """Which sockets may be so old; where the upper bound is unknown only what is sure counts."""
+        return self.surely(seconds) | (self.upper >= seconds)
+
+    @property
+    def oldest(self) -> float | None:
+        """The greatest lower bound."""
+        return _max(self.lower)
+
+    @property
+    def oldest_max(self) -> float | None:
+        """The greatest upper bound."""
+        return _max(self.upper)
+
+
+def _max(seconds: Seconds) -> float | None:
+    known = seconds[~np.isnan(seconds)]
+    return float(known.max()) if len(known) else None
+
+
+def ages(window: Window, sockets: SocketTable) -> Ages:
+    """The ages of sockets in CLOSE_WAIT, FIN_WAIT_2 and TIME_WAIT of the current look; NaN for other states.
+
+    Where the other end is on this host its bounds narrow these, and so does the previous look: a cookie that was
+    in the same state then has been in it all the while, one that was not entered it since.
+    """
+    found = _mirrored(window.current, sockets)
+    if window.previous is None or window.elapsed is None:
+        return found
+    return _since(window.previous, window.elapsed, sockets, found)
+
+
+def fin_timeouts(snapshot: Snapshot, sockets: SocketTable) -> Seconds:
+    """net.ipv4.tcp_fin_timeout of each socket's namespace, in seconds."""
+    values = [n.number("net.ipv4.tcp_fin_timeout") for n in snapshot.namespaces]
+    known = np.array([FIN_TIMEOUT_SECONDS if v is None else v for v in values])
+    return known[sockets.netns]
+
+
+def orphan_life(timeout: Seconds) -> Seconds:
+    """How long a closed socket stays in FIN_WAIT_2: T up to 60 s, 2 x (T - 60) s above.
+
+    Above TCP_TIMEWAIT_LEN the kernel keeps the full socket for T - 60 s on the keepalive timer and then a minisocket
+    for as long again (tcp_close in net/ipv4/tcp.c, tcp_keepalive_timer in net/ipv4/tcp_timer.c).
+    """
+    return np.where(timeout <= TIME_WAIT_SECONDS, timeout, 2 * (timeout - TIME_WAIT_SECONDS))
+
+
+def _own(snapshot: Snapshot, sockets: SocketTable) -> Ages:
+    """What each socket says about itself.
+
+    A FIN that arrives, or the ACK of ours, renews tcpi_last_ack_recv and nothing else; the data clocks are older than
+    the FIN. So the state began between the two. Minisockets carry the rest of their life in idiag_expires.
+    """
+    lower = np.full(len(sockets), np.nan)
+    upper = np.full(len(sockets), np.nan)
+    last_ack = sockets.detail("last_ack_recv") / 1e3
+    last_data = sockets.detail("last_data_recv") / 1e3
+    last_sent = sockets.detail("last_data_sent") / 1e3
+    expires = sockets.expires_ms / 1e3
+
+    close_wait = sockets.is_in_state(State.CLOSE_WAIT)
+    lower[close_wait] = last_ack[close_wait]
+    upper[close_wait] = last_data[close_wait]
+    never_accepted = close_wait & (sockets.inode == 0)
+    upper[never_accepted] = np.fmin(last_data, last_sent)[never_accepted]
+
+    held = sockets.is_in_state(State.FIN_WAIT_2) & (sockets.inode != 0)
+    lower[held] = last_ack[held]
+    upper[held] = last_sent[held]
+
+    time_wait = sockets.is_in_state(State.TIME_WAIT)
+    lower[time_wait] = upper[time_wait] = np.maximum(TIME_WAIT_SECONDS - expires[time_wait], 0)
+
+    orphan = sockets.is_in_state(State.FIN_WAIT_2) & (sockets.inode == 0)
+    timeout = fin_timeouts(snapshot, sockets)
+    half = timeout - TIME_WAIT_SECONDS
+    mini = sockets.timer == Timer.TIME_WAIT
+    life = np.where(timeout <= TIME_WAIT_SECONDS, timeout, np.where(mini, 2 * half, half))
+    passed = life - expires
+    # expires beyond the whole life: the sysctl was changed since, or TCP_LINGER2 set another one
+    fits = passed >= 0
+    lower[orphan] = np.where(fits, passed, 0)[orphan]
+    upper[orphan & fits] = passed[orphan & fits]
+    return Ages(lower=lower, upper=np.where(upper < lower, lower, upper))
+
+
+def _mirrored(snapshot: Snapshot, sockets: SocketTable) -> Ages:
+    """CLOSE_WAIT here began when FIN_WAIT_2 there did; an orphan's clock starts at close(), which may be later."""
+    own = _own(snapshot, sockets)
+    rows = other_ends(snapshot, sockets.in_state(State.CLOSE_WAIT, State.FIN_WAIT_2))
+    lower, upper = own.lower.copy(), own.upper.copy()
+    if not (rows != NOT_HERE).any():
+        return own
+    mine = np.flatnonzero(sockets.is_in_state(State.CLOSE_WAIT, State.FIN_WAIT_2))[rows != NOT_HERE]
+    theirs = snapshot.sockets.take(rows[rows != NOT_HERE])
+    other = _own(snapshot, theirs)
+    closing = sockets.is_in_state(State.CLOSE_WAIT)[mine] & theirs.is_in_state(State.FIN_WAIT_2)
+    waiting = (
+        sockets.is_in_state(State.FIN_WAIT_2)[mine] & (sockets.inode != 0)[mine] & theirs.is_in_state(State.CLOSE_WAIT)
+    )
+    agrees = (other.lower <= own.upper[mine]) | np.isnan(own.upper[mine])
+    use = (closing | waiting) & agrees
+    lower[mine[use]] = np.fmax(own.lower[mine[use]], other.lower[use])
+    exact = use & (waiting | (theirs.inode != 0))
+    upper[mine[exact]] = np.fmax(np.fmin(own.upper[mine[exact]], other.upper[exact]), lower[mine[exact]])
+    return Ages(lower=lower, upper=upper)
+
+
+def _since(previous: Snapshot, elapsed: float, sockets: SocketTable, found: Ages) -> Ages:
+    before = previous.sockets
+    order = np.argsort(before.cookie)
+    at = np.searchsorted(before.cookie, sockets.cookie, sorter=order)
+    row = order[np.minimum(at, len(order) - 1)] if len(order) else np.zeros(len(sockets), np.intp)
+    same = np.zeros(len(sockets), np.bool_)
+    if len(order):
+        same = (before.cookie[row] == sockets.cookie) & (before.state[row] == sockets.state)
+    lower, upper = found.lower.copy(), found.upper.copy()
+    dated = sockets.is_in_state(State.CLOSE_WAIT, State.FIN_WAIT_2, State.TIME_WAIT)
+    old = same & dated
+    then = _mirrored(previous, before.take(row[old]))
+    lower[old] = np.fmax(lower[old], np.fmax(then.lower, 0) + elapsed)
+    # an orphan keeps its cookie and its state, but its clock started anew at close()
+    upper[old] = np.fmax(upper[old], lower[old])
+    new = dated & ~same
+    upper[new] = np.fmin(upper[new], elapsed)
+    lower[new] = np.fmin(lower[new], elapsed)
+    return Ages(lower=lower, upper=upper)

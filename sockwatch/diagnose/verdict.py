@@ -1,0 +1,137 @@
+"""From a group of sockets to a finding: its subject, its holders, its age, the rows that stand for it."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sockwatch.diagnose.age import Ages
+from sockwatch.diagnose.window import Window
+from sockwatch.model.address import address_text, endpoint_text
+from sockwatch.model.finding import Effect, Severity, SocketRow, Subject, SysctlAdvice
+from sockwatch.model.grouping import Column, group
+from sockwatch.model.snapshot import UNKNOWN, Namespace, Process
+from sockwatch.model.sockets import SocketTable
+from sockwatch.model.state import State, Timer
+
+MOST_ROWS = 10
+"""How many sockets a finding shows."""
+MOST_GROUPS = 20
+"""How many findings one verdict makes; what is left becomes one more, with `*` where its sockets differ."""
+ANY = "*"
+
+Evidence = Mapping[str, float | int | str]
+
+
+def split(column: Column, /, *columns: Column) -> list[NDArray[np.intp]]:
+    """The row numbers of each group, largest first, at most MOST_GROUPS and one of all the rest."""
+    groups = group(column, *columns)
+    largest = np.argsort(-groups.count, kind="stable")
+    rank = np.empty(len(groups), np.intp)
+    rank[largest] = np.arange(len(groups))
+    place = np.minimum(rank[groups.index], MOST_GROUPS)
+    order = np.argsort(place, kind="stable")
+    ends = np.cumsum(np.bincount(place[order])) if len(order) else np.empty(0, np.intp)
+    return [rows for rows in np.split(order, ends[:-1]) if len(rows)]
+
+
+def service_end(sockets: SocketTable, serving: NDArray[np.bool_]) -> tuple[Column, ...]:
+    """Columns to group by: the local port of a serving end, the remote address and port of any other."""
+    return (
+        sockets.netns,
+        serving,
+        np.where(serving, sockets.sport, sockets.dport),
+        np.where(serving, 0, sockets.dst_hi),
+        np.where(serving, 0, sockets.dst_lo),
+    )
+
+
+def subject(window: Window, sockets: SocketTable, *, local: bool = True, remote: bool = True) -> Subject:
+    """Whom these sockets are about; without `local` or `remote` that part is not applicable."""
+    holders = window.owners.holders(sockets)
+    return Subject(
+        netns=window.namespaces[int(sockets.netns[0])].name,
+        local=_common(sockets.src_hi, sockets.src_lo, sockets.sport) if local else None,
+        remote=_common(sockets.dst_hi, sockets.dst_lo, sockets.dport) if remote else None,
+        process=holders[0] if holders else None,
+    )
+
+
+def _common(hi: NDArray[np.uint64], lo: NDArray[np.uint64], port: NDArray[np.uint16]) -> str:
+    one_address = (hi == hi[0]).all() and (lo == lo[0]).all()
+    address = address_text(int(hi[0]), int(lo[0])) if one_address else ANY
+    return endpoint_text(address, str(port[0]) if (port == port[0]).all() else ANY)
+
+
+def holders(window: Window, sockets: SocketTable) -> tuple[Process, ...]:
+    """Every process that holds them where that is more than one; the subject names a single one."""
+    every = window.owners.holders(sockets)
+    return every if len(every) > 1 else ()
+
+
+def named(process: Process | None) -> str:
+    """The process in a sentence, as its subject."""
+    return f"{process.name}[{process.pid}]" if process else "An unknown process"
+
+
+def plural(count: int, noun: str = "socket") -> str:
+    """`1 socket`, `23 sockets`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def shown(window: Window, sockets: SocketTable, ages: Ages | None = None) -> tuple[SocketRow, ...]:
+    """The rows that stand for the sockets: the oldest ones."""
+    lower = np.full(len(sockets), np.nan) if ages is None else ages.lower
+    oldest = np.argsort(-np.nan_to_num(lower, nan=-1.0), kind="stable")[:MOST_ROWS]
+    few = sockets.take(oldest)
+    first = window.owners.of(few)
+    return tuple(
+        SocketRow(
+            netns=window.namespaces[int(few.netns[i])].name,
+            state=State(int(few.state[i])),
+            local=_common(few.src_hi[i : i + 1], few.src_lo[i : i + 1], few.sport[i : i + 1]),
+            remote=_common(few.dst_hi[i : i + 1], few.dst_lo[i : i + 1], few.dport[i : i + 1]),
+            pid=None if first[i] == UNKNOWN else window.owners.processes[int(first[i])].pid,
+            inode=int(few.inode[i]),
+            uid=int(few.uid[i]),
+            recv_q=int(few.recv_q[i]),
+            send_q=int(few.send_q[i]),
+            age_seconds=None if np.isnan(lower[oldest[i]]) else float(lower[oldest[i]]),
+            timer=Timer(int(few.timer[i])).label,
+            retransmits=int(few.retransmits[i]),
+        )
+        for i in range(len(few))
+    )
+
+
+def age_evidence(ages: Ages, *, certain: bool) -> Evidence:
+    """The upper bound of the age, and the low confidence of a verdict for which only that bound is old enough."""
+    evidence: dict[str, float | int | str] = {}
+    if ages.oldest_max is not None:
+        evidence["oldest_seconds_max"] = ages.oldest_max
+    if not certain:
+        evidence["confidence"] = "low"
+    return evidence
+
+
+def settle(ages: Ages, min_age: float | NDArray[np.float64]) -> tuple[NDArray[np.bool_], bool]:
+    """Which sockets of a group a verdict counts, and whether it is certain.
+
+    Those that are surely old enough; where there is none, those that may be, as a guess that a second look settles.
+    """
+    sure = ages.surely(min_age)
+    return (sure, True) if sure.any() else (ages.possibly(min_age), False)
+
+
+def severity(*, certain: bool) -> Severity:
+    """A warning, or info for a guess."""
+    return Severity.WARNING if certain else Severity.INFO
+
+
+def advise(namespace: Namespace, *advice: tuple[str, Effect, str]) -> tuple[SysctlAdvice, ...]:
+    """What each sysctl would do about it, with its value now; one that this namespace does not have is left out."""
+    return tuple(
+        SysctlAdvice(name=name, value=namespace.sysctls[name], effect=effect, why=why)
+        for name, effect, why in advice
+        if name in namespace.sysctls
+    )
