@@ -1,0 +1,134 @@
+"""What holds for every detector, whatever it detects."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sockwatch.collect.attributes import DETAIL_NAMES
+
+from builders import snapshot, socket, window
+from contract.repository import DETECTOR_CODES, ROOT
+from sockwatch.diagnose.detector import NoDataError
+from sockwatch.diagnose.registry import codes, explanation, load_detectors
+from sockwatch.diagnose.window import Window
+from sockwatch.model.finding import Finding
+from sockwatch.model.snapshot import Namespace
+from sockwatch.model.sockets import COLUMN_TYPES
+from sockwatch.model.state import State
+
+SECTIONS = ("What it sees", "Why it matters", "Kernel fields", "When it is wrong", "What to do")
+SYSCTL_NAME = re.compile(r"net\.(core|ipv4|ipv6|netfilter)(\.[a-z0-9_]+)+")
+
+every_detector = pytest.mark.parametrize("code", DETECTOR_CODES)
+
+
+def result(code: str, seen: Window) -> tuple[Finding, ...] | str:
+    """The findings, or why there are none to be had."""
+    detector = load_detectors()[code]
+    detector.suspects(seen, detector.settings)
+    try:
+        return tuple(detector.detect(seen, detector.settings))
+    except NoDataError as error:
+        return str(error)
+
+
+def crowd(**fields: object) -> Window:
+    """23 old sockets in every state, on two ports and towards two peers."""
+    rows = [
+        socket(
+            state,
+            f"10.0.0.1:{80 if i % 2 else 40_000 + i}",
+            "0.0.0.0:0"
+            if state in {State.LISTEN, State.BOUND}
+            else f"10.0.0.{2 + i % 2}:{443 if i % 3 else 50_000 + i}",
+            inode=1000 * state + i,
+            recv_q=i,
+            **fields,
+        )
+        for state in State
+        for i in range(23)
+    ]
+    return window(*rows)
+
+
+def columns(seen: Window) -> dict[str, bytes]:
+    """Everything of the table, to see whether it changed."""
+    table = seen.sockets
+    base = {name: getattr(table, name).tobytes() for name in COLUMN_TYPES}
+    return base | {name: column.tobytes() for name, column in table.details.items()}
+
+
+def test_the_registry_finds_every_file() -> None:
+    assert list(codes()) == DETECTOR_CODES
+
+
+@every_detector
+def test_a_detector_explains_itself(code: str) -> None:
+    headings = re.findall(r"^([A-Z][a-z ]+)$", explanation(code), re.MULTILINE)
+    assert [heading for heading in headings if heading in SECTIONS] == list(SECTIONS)
+    assert explanation(code).splitlines()[0].strip()
+
+
+@every_detector
+def test_a_detector_has_its_own_tests(code: str) -> None:
+    assert (ROOT / "tests" / "diagnose" / "detectors" / f"test_{code}.py").is_file()
+
+
+def test_every_detector_has_one_row_in_the_docs_and_every_row_a_detector() -> None:
+    rows = re.findall(r"^\| `([a-z0-9_]+)`", (ROOT / "docs" / "detectors.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(rows) == DETECTOR_CODES
+
+
+@every_detector
+def test_a_detector_asks_for_what_exists(code: str) -> None:
+    asks = load_detectors()[code].asks
+    assert asks.details <= DETAIL_NAMES
+    assert all(SYSCTL_NAME.fullmatch(name) for name in asks.sysctls)
+
+
+@every_detector
+def test_nothing_to_see_is_nothing_found(code: str) -> None:
+    found = result(code, window())
+    assert isinstance(found, str) or not found
+
+
+@every_detector
+def test_a_host_without_sysctls_and_counters_is_no_crash(code: str) -> None:
+    bare = Namespace(name="net:[1]", inode=1, initial=False, lists_bound=False)
+    seen = crowd()
+    result(code, replace(seen, current=replace(seen.current, namespaces=(bare,))))
+
+
+@every_detector
+def test_details_that_this_kernel_lacks_are_no_crash(code: str) -> None:
+    unread = dict.fromkeys(sorted(load_detectors()[code].asks.details), np.nan)
+    result(code, crowd(**unread))
+
+
+@every_detector
+def test_the_same_window_gives_the_same_findings(code: str) -> None:
+    assert result(code, crowd()) == result(code, crowd())
+
+
+@every_detector
+def test_a_detector_leaves_its_window_as_it_was(code: str) -> None:
+    seen = crowd(last_data_recv=100_000.0)
+    before = columns(seen)
+    result(code, seen)
+    assert columns(seen) == before
+
+
+@every_detector
+def test_two_looks_at_an_empty_host_find_nothing(code: str) -> None:
+    found = result(code, window(previous=snapshot(monotonic=99_990.0)))
+    assert isinstance(found, str) or not found
+
+
+@every_detector
+def test_a_finding_names_a_declared_variant(code: str) -> None:
+    declared = load_detectors()[code].variants
+    found = result(code, crowd(last_data_recv=100_000.0, last_ack_recv=100_000.0, last_data_sent=100_000.0))
+    if not isinstance(found, str):
+        assert {finding.code for finding in found} <= {code}
+        assert {finding.variant for finding in found} <= set(declared or (None,))

@@ -1,0 +1,51 @@
+"""Imports point one way: docs/architecture.md."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from contract.repository import PACKAGE, calls, imports, modules
+
+LEAVES = frozenset({"clock", "errors", "nearest"})
+LAYERS: Mapping[str, frozenset[str]] = {
+    "model": frozenset({"model"}),
+    **{leaf: frozenset() for leaf in LEAVES},
+    "collect": frozenset({"collect", "model"}) | LEAVES,
+    "diagnose": frozenset({"diagnose", "model"}),
+    "export": frozenset({"export", "model"}) | LEAVES,
+    "config": frozenset({"diagnose"}) | LEAVES,
+    "pipeline": frozenset({"collect", "diagnose", "model"}) | LEAVES,
+    "lab": frozenset({"lab", "pipeline", "collect", "diagnose", "model"}) | LEAVES,
+    "cli": frozenset({"cli", "config", "lab", "pipeline", "collect", "diagnose", "export", "model"}) | LEAVES,
+    "__main__": frozenset({"cli", "export", "model"}) | LEAVES,
+    "__init__": frozenset(),
+}
+"""What each part of the package may import of the package."""
+
+PURE = frozenset(
+    {"collections", "dataclasses", "enum", "functools", "itertools", "math", "numpy", "operator", "typing"}
+)
+"""All that diagnosis needs from outside; none of it reads a clock, a file or a socket."""
+
+
+def part_of(path: Path) -> str:
+    """The folder or module directly below the package."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way(path: Path) -> None:
+    ours = {name.split(".")[1] for name in imports(path) if name.startswith("sockwatch.")} - {"__version__"}
+    assert ours <= LAYERS[part_of(path)]
+
+
+def test_every_part_has_a_layer_and_every_layer_a_part() -> None:
+    assert {part_of(path) for path in modules()} | {"config", "__main__"} == LAYERS.keys()
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "diagnose").rglob("*.py")), ids=lambda path: path.stem)
+def test_diagnosis_touches_nothing_outside(path: Path) -> None:
+    allowed = PURE | {"sockwatch"} | ({"importlib", "pkgutil"} if path.stem == "registry" else set())
+    assert {name.split(".")[0] for name in imports(path)} <= allowed
+    assert not calls(path) & {"open", "print", "input", "eval", "exec", "__import__"}
