@@ -64,7 +64,7 @@ class PrivateNetns:
         refusal = self._receive()
         if refusal is not None:
             self.__exit__()
-            pytest.skip(f"no private network namespace here: {refusal}")
+            pytest.skip(f"kernel: no private network namespace here: {refusal}")
         return self
 
     def __exit__(self, *_: object) -> None:

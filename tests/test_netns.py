@@ -2,6 +2,7 @@ import os
 import socket
 
 import pytest
+
 from netns import PrivateNetns, forget_kept, keep
 
 
