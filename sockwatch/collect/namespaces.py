@@ -1,0 +1,110 @@
+"""Which network namespace to look at, how to get in, and what to call it."""
+
+import difflib
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from sockwatch.errors import UsageError
+from sockwatch.model.printable import printable
+
+CURRENT = "current"
+RUN_NETNS = Path("/run/netns")
+"""Where iproute2 keeps the namespaces that have a name."""
+_NS_GET_NSTYPE = 0xB703
+_CLONE_NEWNET = 0x4000_0000
+"""include/uapi/linux/nsfs.h and sched.h"""
+_ONLY_IN_INITIAL = "sys/net/ipv4/tcp_max_orphans"
+
+T = TypeVar("T")
+
+
+def call_in_namespace(asked: str, function: Callable[[], T]) -> T:
+    """What `function` returns or raises when it runs in the namespace: CURRENT, a name, or a path (with a slash).
+
+    Another namespace is entered by a thread that ends with the call, so the caller stays where it is. What the
+    function opens there stays there; a netlink socket that is kept keeps the namespace alive. Raises UsageError where
+    there is no such namespace, or no permission to enter it.
+    """
+    if asked == CURRENT:
+        return function()
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only for other namespaces
+
+    with _opened(asked) as fd, ThreadPoolExecutor(max_workers=1) as threads:
+        return threads.submit(_enter_and_call, fd, printable(asked), function).result()
+
+
+def name_namespace(asked: str, proc: Path) -> tuple[str, int, bool]:
+    """Name, inode, and whether it is the initial one, of the calling thread's namespace.
+
+    It is "host" for the initial one, else the name it was asked by, else `net:[INODE]`.
+    """
+    inode = (proc / "thread-self" / "ns" / "net").stat().st_ino
+    initial = (proc / _ONLY_IN_INITIAL).exists()
+    if initial:
+        return "host", inode, True
+    named = asked != CURRENT and "/" not in asked
+    return printable(asked) if named else f"net:[{inode}]", inode, False
+
+
+@contextmanager
+def _opened(asked: str) -> Iterator[int]:
+    """The namespace as an open file, verified to be one."""
+    shown = printable(asked)
+    path = Path(asked) if "/" in asked else RUN_NETNS / asked
+    try:
+        # A FIFO would wait for a writer, a device might act: neither is opened.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UsageError(f"{shown}: not a network namespace")
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise UsageError(f"no network namespace {shown}{_hint(asked)}") from None
+    except PermissionError:
+        raise UsageError(f"{shown}: no permission to open this namespace (CAP_SYS_PTRACE and CAP_SYS_ADMIN)") from None
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{shown}: {why}") from None
+    try:
+        if not _is_network_namespace(fd):
+            raise UsageError(f"{shown}: not a network namespace")
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _is_network_namespace(fd: int) -> bool:
+    try:
+        return fcntl.ioctl(fd, _NS_GET_NSTYPE) == _CLONE_NEWNET
+    except OSError:
+        return False
+
+
+def _hint(asked: str) -> str:
+    if "/" in asked:
+        return ""
+    try:
+        names = sorted(path.name for path in RUN_NETNS.iterdir())
+    except OSError:
+        names = []
+    near = difflib.get_close_matches(asked, names, n=1)
+    return f"; did you mean {printable(near[0])}?" if near else f" in {RUN_NETNS}"
+
+
+def _enter_and_call(fd: int, shown: str, function: Callable[[], T]) -> T:
+    import ctypes  # noqa: PLC0415 - only for other namespaces
+
+    from pyroute2 import netns  # noqa: PLC0415 - 100 ms, only for other namespaces
+
+    try:
+        # Without a libc of ours pyroute2 would start ldconfig to find one; other flags would create namespaces.
+        netns.setns(fd, flags=0, libc=ctypes.CDLL(None, use_errno=True), fork=False)
+    except OSError as error:
+        if error.errno == errno.EPERM:
+            raise UsageError(f"{shown}: no permission to enter this namespace (CAP_SYS_ADMIN)") from None
+        raise UsageError(f"{shown}: {os.strerror(error.errno or 0)}") from None
+    return function()
