@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sockwatch.diagnose.ends import NOT_HERE, other_ends
 from sockwatch.diagnose.window import Window
 from sockwatch.model.snapshot import Snapshot
-from sockwatch.model.sockets import SocketTable
+from sockwatch.model.sockets import Rows, SocketTable
 from sockwatch.model.state import State, Timer
 
 DETAILS = frozenset({"last_ack_recv", "last_data_recv", "last_data_sent"})
@@ -29,7 +29,7 @@ class Ages:
     lower: Seconds
     upper: Seconds
 
-    def take(self, chosen: NDArray[np.bool_]) -> "Ages":
+    def take(self, chosen: Rows) -> "Ages":
         """The ages of the chosen sockets."""
         return Ages(lower=self.lower[chosen], upper=self.upper[chosen])
 

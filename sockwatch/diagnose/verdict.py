@@ -1,6 +1,6 @@
 """From a group of sockets to a finding: its subject, its holders, its age, the rows that stand for it."""
 
-from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sockwatch.diagnose.age import Ages
 from sockwatch.diagnose.window import Window
 from sockwatch.model.address import address_text, endpoint_text
-from sockwatch.model.finding import Effect, Severity, SocketRow, Subject, SysctlAdvice
+from sockwatch.model.finding import Effect, Finding, OtherEnd, Severity, SocketRow, Subject, SysctlAdvice
 from sockwatch.model.grouping import Column, group
 from sockwatch.model.snapshot import UNKNOWN, Namespace, Process
 from sockwatch.model.sockets import SocketTable
@@ -20,7 +20,74 @@ MOST_GROUPS = 20
 """How many findings one verdict makes; what is left becomes one more, with `*` where its sockets differ."""
 ANY = "*"
 
-Evidence = Mapping[str, float | int | str]
+Evidence = dict[str, float | int | str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """What changing a sysctl would do about a bug."""
+
+    name: str
+    effect: Effect
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telling:
+    """What is said about a bug, whoever has it: formats with `{who}`, `{how_many}` and what a detector adds."""
+
+    summary: str
+    cause: str
+    remedies: tuple[str, ...]
+    advice: tuple[Advice, ...] = ()
+
+
+def tell(
+    window: Window,
+    sockets: SocketTable,
+    telling: Telling,
+    *,
+    code: str,
+    variant: str | None,
+    severity: Severity,
+    subject: Subject,
+    held: SocketTable | None = None,
+    other_end: OtherEnd | None = None,
+    ages: Ages | None = None,
+    evidence: Evidence | None = None,
+    **words: str,
+) -> Finding:
+    """The finding about these sockets. `held` are the sockets whose holders are to blame where it is not these."""
+    guilty = window.owners.holders(sockets if held is None else held)
+    subject = replace(subject, process=guilty[0] if guilty else None)
+    words = {"who": named(subject.process), "how_many": plural(len(sockets), "connection"), **words}
+    summary = telling.summary.format(**words)
+    namespace = window.namespaces[int(sockets.netns[0])]
+    return Finding(
+        code=code,
+        variant=variant,
+        severity=severity,
+        subject=subject,
+        holders=guilty if len(guilty) > 1 else (),
+        other_end=other_end,
+        count=len(sockets),
+        oldest_seconds=None if ages is None else ages.oldest,
+        summary=summary[0].upper() + summary[1:] if subject.process is None else summary,
+        cause=telling.cause.format(**words),
+        remedies=tuple(remedy.format(**words) for remedy in telling.remedies),
+        evidence=evidence or {},
+        sysctls=advise(namespace, telling.advice),
+        sockets=shown(window, sockets, ages),
+    )
+
+
+def advise(namespace: Namespace, advice: tuple[Advice, ...]) -> tuple[SysctlAdvice, ...]:
+    """The advice with the values of now; a sysctl that this namespace does not have is left out."""
+    return tuple(
+        SysctlAdvice(name=a.name, value=namespace.sysctls[a.name], effect=a.effect, why=a.why)
+        for a in advice
+        if a.name in namespace.sysctls
+    )
 
 
 def split(column: Column, /, *columns: Column) -> list[NDArray[np.intp]]:
@@ -48,12 +115,10 @@ def service_end(sockets: SocketTable, serving: NDArray[np.bool_]) -> tuple[Colum
 
 def subject(window: Window, sockets: SocketTable, *, local: bool = True, remote: bool = True) -> Subject:
     """Whom these sockets are about; without `local` or `remote` that part is not applicable."""
-    holders = window.owners.holders(sockets)
     return Subject(
         netns=window.namespaces[int(sockets.netns[0])].name,
         local=_common(sockets.src_hi, sockets.src_lo, sockets.sport) if local else None,
         remote=_common(sockets.dst_hi, sockets.dst_lo, sockets.dport) if remote else None,
-        process=holders[0] if holders else None,
     )
 
 
@@ -63,15 +128,9 @@ def _common(hi: NDArray[np.uint64], lo: NDArray[np.uint64], port: NDArray[np.uin
     return endpoint_text(address, str(port[0]) if (port == port[0]).all() else ANY)
 
 
-def holders(window: Window, sockets: SocketTable) -> tuple[Process, ...]:
-    """Every process that holds them where that is more than one; the subject names a single one."""
-    every = window.owners.holders(sockets)
-    return every if len(every) > 1 else ()
-
-
 def named(process: Process | None) -> str:
-    """The process in a sentence, as its subject."""
-    return f"{process.name}[{process.pid}]" if process else "An unknown process"
+    """The process in a sentence."""
+    return f"{process.name}[{process.pid}]" if process else "a process that could not be seen"
 
 
 def plural(count: int, noun: str = "socket") -> str:
@@ -106,7 +165,7 @@ def shown(window: Window, sockets: SocketTable, ages: Ages | None = None) -> tup
 
 def age_evidence(ages: Ages, *, certain: bool) -> Evidence:
     """The upper bound of the age, and the low confidence of a verdict for which only that bound is old enough."""
-    evidence: dict[str, float | int | str] = {}
+    evidence: Evidence = {}
     if ages.oldest_max is not None:
         evidence["oldest_seconds_max"] = ages.oldest_max
     if not certain:
@@ -126,12 +185,3 @@ def settle(ages: Ages, min_age: float | NDArray[np.float64]) -> tuple[NDArray[np
 def severity(*, certain: bool) -> Severity:
     """A warning, or info for a guess."""
     return Severity.WARNING if certain else Severity.INFO
-
-
-def advise(namespace: Namespace, *advice: tuple[str, Effect, str]) -> tuple[SysctlAdvice, ...]:
-    """What each sysctl would do about it, with its value now; one that this namespace does not have is left out."""
-    return tuple(
-        SysctlAdvice(name=name, value=namespace.sysctls[name], effect=effect, why=why)
-        for name, effect, why in advice
-        if name in namespace.sysctls
-    )
