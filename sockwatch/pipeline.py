@@ -1,6 +1,7 @@
 """One step: collect, ask who holds the suspects, diagnose, report. `check` is one step, the daemon a loop of them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from sockwatch.clock import Clock
@@ -27,31 +28,48 @@ class Source(Protocol):
 
 
 class Pipeline:
-    """Owns what is carried from step to step. `stage` says what is being done, for a deadline's message."""
+    """Owns what is carried from step to step. `stage` says what is being done, for a deadline's message.
 
-    def __init__(self, source: Source, detectors: Mapping[str, Detector[Any]], clock: Clock) -> None:
+    `also_name` chooses further sockets whose holders are looked up, for those who ask about one service.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        detectors: Mapping[str, Detector[Any]],
+        clock: Clock,
+        *,
+        also_name: Callable[[SocketTable], SocketTable] | None = None,
+    ) -> None:
         self._source = source
         self._detectors = detectors
         self._clock = clock
+        self._also_name = also_name
         self._asks = Asks.union(d.asks for d in detectors.values())
-        self._previous: Snapshot | None = None
+        self._timings_ms: dict[str, float] = {}
+        self.snapshot: Snapshot | None = None
+        """The last look, with owners."""
         self.stage = "start"
+
+    def look(self) -> Snapshot:
+        """One look with the holders of its suspects, and no verdict: what a capture holds. Raises DumpError."""
+        previous = self.snapshot
+        with self._during("collect"):
+            snapshot = self._source.look(self._asks)
+        with self._during("owners"):
+            suspects = find_suspects(Window(current=snapshot, previous=previous), self._detectors)
+            if self._also_name is not None:
+                suspects = SocketTable.concatenate([suspects, self._also_name(snapshot.sockets)])
+            snapshot = self._source.name_owners(snapshot, suspects)
+        self.snapshot = snapshot
+        return snapshot
 
     def step(self) -> Report:
         """One look and its verdict. Raises DumpError when the sockets cannot be read."""
-        started = self._clock.monotonic()
-        self.stage = "collect"
-        snapshot = self._source.look(self._asks)
-        collected = self._clock.monotonic()
-        self.stage = "owners"
-        window = Window(current=snapshot, previous=self._previous)
-        suspects = find_suspects(window, self._detectors)
-        snapshot = self._source.name_owners(snapshot, suspects)
-        named = self._clock.monotonic()
-        self.stage = "diagnose"
-        findings, outcomes = diagnose(Window(current=snapshot, previous=self._previous), self._detectors)
-        diagnosed = self._clock.monotonic()
-        self._previous = snapshot
+        previous = self.snapshot
+        snapshot = self.look()
+        with self._during("diagnose"):
+            findings, outcomes = diagnose(Window(current=snapshot, previous=previous), self._detectors)
         failed = [Gap(what=o.code, why=o.why, fatal=True) for o in outcomes if o.result is Result.FAILED]
         no_data = [Gap(what=o.code, why=o.why) for o in outcomes if o.result is Result.NO_DATA]
         gaps = (*snapshot.gaps, *failed, *no_data)
@@ -67,12 +85,15 @@ class Pipeline:
             gaps=gaps,
             namespaces=namespaces,
             outcomes=outcomes,
-            timings_ms={
-                "collect": (collected - started) * 1e3,
-                "owners": (named - collected) * 1e3,
-                "diagnose": (diagnosed - named) * 1e3,
-            },
+            timings_ms=dict(self._timings_ms),
         )
+
+    @contextmanager
+    def _during(self, stage: str) -> Iterator[None]:
+        self.stage = stage
+        started = self._clock.monotonic()
+        yield
+        self._timings_ms[stage] = (self._clock.monotonic() - started) * 1e3
 
 
 def status_of(findings: Iterable[Finding], gaps: Iterable[Gap]) -> Status:

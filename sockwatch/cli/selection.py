@@ -1,0 +1,162 @@
+"""What of a report the user asked for: kinds of findings, and those that concern one service."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from sockwatch.diagnose.detector import Detector
+from sockwatch.errors import UsageError
+from sockwatch.model.finding import Finding
+from sockwatch.model.report import Report
+from sockwatch.model.snapshot import Gap, Process, Snapshot
+from sockwatch.model.sockets import SocketTable
+from sockwatch.model.state import State
+from sockwatch.nearest import unknown
+from sockwatch.pipeline import status_of
+
+_COMM_LENGTH = 15
+"""TASK_COMM_LEN without its NUL: a longer process name is cut to this."""
+
+Detectors = Mapping[str, Detector[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kinds:
+    """--only and --ignore: each a set of CODE or CODE/VARIANT; an empty `only` means everything."""
+
+    only: frozenset[str] = frozenset()
+    ignore: frozenset[str] = frozenset()
+
+    def wants(self, code: str, variant: str | None) -> bool:
+        """Whether a finding of this kind is asked for."""
+        names = {code, f"{code}/{variant}"}
+        return not (self.ignore & names) and (not self.only or bool(self.only & names))
+
+
+def known_kinds(words: Iterable[str], detectors: Detectors) -> frozenset[str]:
+    """The words, each of which is a CODE or CODE/VARIANT. Raises UsageError with the nearest one."""
+    given = frozenset(words)
+    for word in given:
+        code, slash, variant = word.partition("/")
+        if code not in detectors:
+            raise UsageError(unknown("finding", word, [*detectors, *names_of(detectors)]))
+        if slash and variant not in detectors[code].variants:
+            raise UsageError(unknown("finding", word, names_of({code: detectors[code]}) or [code]))
+    return given
+
+
+def names_of(detectors: Detectors) -> list[str]:
+    """Every code/variant."""
+    return [f"{code}/{variant}" for code, detector in detectors.items() for variant in detector.variants]
+
+
+def wanted_detectors(detectors: Detectors, kinds: Kinds) -> Detectors:
+    """The detectors with a variant that is asked for. Raises UsageError where none is left."""
+    wanted = {
+        code: detector
+        for code, detector in detectors.items()
+        if any(kinds.wants(code, variant) for variant in detector.variants or (None,))
+    }
+    if not wanted:
+        raise UsageError("--only and --ignore leave nothing to look for")
+    return wanted
+
+
+def select_kinds(report: Report, kinds: Kinds) -> Report:
+    """The report with the wanted kinds of findings, and the status that follows from them."""
+    findings = tuple(f for f in report.findings if kinds.wants(f.code, f.variant))
+    return replace(report, findings=findings, status=status_of(findings, report.gaps))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """--listen, --process and --unit: a service by its listening ports, process names and systemd units."""
+
+    ports: frozenset[int] = frozenset()
+    processes: frozenset[str] = frozenset()
+    units: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        return bool(self.ports or self.processes or self.units)
+
+    def sockets(self, table: SocketTable) -> SocketTable:
+        """The sockets whose holders must be known to tell this service from others."""
+        if self.processes or self.units:
+            return table.take(table.inode != 0)
+        return self.listeners(table)
+
+    def listeners(self, table: SocketTable) -> SocketTable:
+        """What listens on one of the ports."""
+        return table.take(table.is_in_state(State.LISTEN) & np.isin(table.sport, list(self.ports)))
+
+    def has(self, process: Process) -> bool:
+        """Whether this process is of the service, by its name or its unit."""
+        return any(_named(process, name) for name in self.processes) or any(_in_unit(process, u) for u in self.units)
+
+
+def select_service(report: Report, snapshot: Snapshot, service: Service) -> Report:
+    """The report with the findings that concern the service, and the status that follows from them.
+
+    A finding concerns it when its local port is one on which the service listens, or when one of the service's
+    processes holds the sockets or their other ends. A part of the service that is not there, and findings that cannot
+    be matched because their process is unknown, become gaps; the first kind is fatal: what is not there is not fine.
+    """
+    table = snapshot.sockets
+    holders = snapshot.owners.of(table)
+    seen = {process.pid: process for process in snapshot.owners.processes}
+    missing = [*_missing_ports(service, table), *_missing_processes(service, seen.values())]
+
+    on_ports = table.is_in_state(State.LISTEN) & np.isin(table.sport, list(service.ports))
+    pids = {p.pid for p in snapshot.owners.holders(table.take(on_ports))}
+    pids |= {process.pid for process in seen.values() if service.has(process)}
+    held = np.array([process.pid in pids for process in snapshot.owners.processes] + [False], np.bool_)[holders]
+    ports = {*service.ports, *np.unique(table.sport[table.is_in_state(State.LISTEN) & held]).tolist()}
+
+    concerning = tuple(f for f in report.findings if _concerns(f, ports, pids))
+    gaps = (*report.gaps, *missing)
+    if service.processes or service.units:
+        unmatched = sum(1 for f in report.findings if f not in concerning and _is_unmatched(f))
+        if unmatched:
+            why = "their process is not known, so they cannot be matched by --process or --unit and are left out"
+            gaps = (*gaps, Gap(what="findings", why=why, count=unmatched))
+    return replace(report, findings=concerning, gaps=gaps, status=status_of(concerning, gaps))
+
+
+def _concerns(finding: Finding, ports: set[int], pids: set[int]) -> bool:
+    local = (finding.subject.local or "").rpartition(":")[2]
+    if local.isdecimal() and int(local) in ports:
+        return True
+    other = finding.other_end.process if finding.other_end else None
+    involved = (finding.subject.process, other, *finding.holders)
+    return any(process is not None and process.pid in pids for process in involved)
+
+
+def _is_unmatched(finding: Finding) -> bool:
+    subject = finding.subject
+    return subject.process is None and not (subject.local is None and subject.remote is None)
+
+
+def _missing_ports(service: Service, table: SocketTable) -> list[Gap]:
+    there = set(service.listeners(table).sport.tolist())
+    return [
+        Gap(what=f"--listen {port}", why="nothing listens on this port", fatal=True)
+        for port in sorted(service.ports - there)
+    ]
+
+
+def _missing_processes(service: Service, seen: Iterable[Process]) -> list[Gap]:
+    known = list(seen)
+    why = "no TCP socket is seen to be held by it: it does not run, has no connection, or may not be looked into"
+    lost = [f"--process {name}" for name in sorted(service.processes) if not any(_named(p, name) for p in known)]
+    lost += [f"--unit {unit}" for unit in sorted(service.units) if not any(_in_unit(p, unit) for p in known)]
+    return [Gap(what=what, why=why, fatal=True) for what in lost]
+
+
+def _named(process: Process, name: str) -> bool:
+    return process.name == name or (len(process.name) == _COMM_LENGTH and process.name == name[:_COMM_LENGTH])
+
+
+def _in_unit(process: Process, unit: str) -> bool:
+    return process.unit is not None and process.unit in {unit, f"{unit}.service"}

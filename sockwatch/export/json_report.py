@@ -1,0 +1,130 @@
+"""The report as JSON, schema "sockwatch.report/1" (docs/report.schema.json)."""
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from sockwatch.model.finding import Finding, SocketRow
+from sockwatch.model.printable import printable
+from sockwatch.model.report import NamespaceCounts, Report
+from sockwatch.model.snapshot import Process
+from sockwatch.model.state import State
+
+SCHEMA = "sockwatch.report/1"
+_DIGITS = 3
+
+
+def report_text(report: Report, *, indent: bool = False) -> str:
+    """One JSON object and a newline; ASCII, so that no name in it can reach a terminal unescaped."""
+    return json.dumps(report_object(report), indent=2 if indent else None, allow_nan=False) + "\n"
+
+
+def report_object(report: Report) -> dict[str, Any]:
+    """The report as plain dicts, lists, strings and numbers, keys in the order of the schema."""
+    first = report.namespaces[0].namespace if report.namespaces else None
+    return {
+        "schema": SCHEMA,
+        "time": datetime.fromtimestamp(report.time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "host": printable(report.host),
+        "kernel": printable(report.kernel),
+        "status": report.status.value,
+        "sockets": _counts(report.total, report.by_state),
+        "findings": [finding_object(finding) for finding in report.findings],
+        "gaps": [{"what": printable(g.what), "why": printable(g.why), "count": g.count} for g in report.gaps],
+        "counters": dict(first.counters) if first else {},
+        "sysctls": dict(first.sysctls) if first else {},
+        "namespaces": [_namespace(counts) for counts in report.namespaces],
+        "timings_ms": {name: round(value, _DIGITS) for name, value in report.timings_ms.items()},
+    }
+
+
+def finding_object(finding: Finding) -> dict[str, Any]:
+    """One finding, keys in the order of the schema; `holders` only where more than one process holds the sockets."""
+    subject, other = finding.subject, finding.other_end
+    holders = [_process(process) for process in finding.holders]
+    return {
+        "code": finding.code,
+        "variant": finding.variant,
+        "severity": finding.severity.value,
+        "subject": {
+            "netns": printable(subject.netns),
+            "local": subject.local,
+            "remote": subject.remote,
+            "process": _process(subject.process),
+        },
+        **({"holders": holders} if len(holders) > 1 else {}),
+        "other_end": {"state": other.state.label, "process": _process(other.process)} if other else None,
+        "count": finding.count,
+        "oldest_seconds": _number(finding.oldest_seconds),
+        "summary": printable(finding.summary),
+        "cause": printable(finding.cause),
+        "remedies": [printable(remedy) for remedy in finding.remedies],
+        "evidence": _evidence(finding.evidence),
+        "sysctls": [
+            {"name": s.name, "value": s.value, "effect": s.effect.value, "why": printable(s.why)}
+            for s in finding.sysctls
+        ],
+        "sockets": [_socket(row) for row in finding.sockets],
+    }
+
+
+def _namespace(counts: NamespaceCounts) -> dict[str, Any]:
+    return {
+        "netns": printable(counts.namespace.name),
+        "sockets": _counts(counts.total, counts.by_state),
+        "counters": dict(counts.namespace.counters),
+        "sysctls": dict(counts.namespace.sysctls),
+    }
+
+
+def _counts(total: int, by_state: Mapping[State, int | None]) -> dict[str, Any]:
+    return {"total": total, "by_state": {state.label: by_state.get(state) for state in State}}
+
+
+def _process(process: Process | None) -> dict[str, Any] | None:
+    if process is None:
+        return None
+    return {
+        "pid": process.pid,
+        "name": printable(process.name),
+        "unit": None if process.unit is None else printable(process.unit),
+        "container": None if process.container is None else printable(process.container),
+    }
+
+
+def _socket(row: SocketRow) -> dict[str, Any]:
+    return {
+        "netns": printable(row.netns),
+        "state": row.state.label,
+        "local": row.local,
+        "remote": row.remote,
+        "pid": row.pid,
+        "inode": row.inode,
+        "uid": row.uid,
+        "recv_q": row.recv_q,
+        "send_q": row.send_q,
+        "age_seconds": _number(row.age_seconds),
+        "timer": row.timer,
+        "retransmits": row.retransmits,
+    }
+
+
+def _evidence(evidence: Mapping[str, float | int | str]) -> dict[str, float | int | str]:
+    """Rounded; a number that is not there (NaN) is left out, as JSON cannot say it."""
+    out: dict[str, float | int | str] = {}
+    for name, value in evidence.items():
+        if isinstance(value, str):
+            out[name] = printable(value)
+        else:
+            number = _number(value)
+            if number is not None:
+                out[name] = number
+    return out
+
+
+def _number(value: float | None) -> float | int | None:
+    if value is None or isinstance(value, int):
+        return value
+    return round(float(value), _DIGITS) if math.isfinite(value) else None

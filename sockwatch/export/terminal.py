@@ -1,0 +1,223 @@
+"""The report as text for a person: verdict first, then findings by severity, then counts and what was not seen.
+
+On a terminal the text is kept to one screen (SCREEN_LINES): the worst findings are told in full as far as they fit, at
+least one of them; the others get one line each. Everywhere else every warning and critical finding is told in full,
+because a file has no screen. Info findings are always short.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+
+from sockwatch.export.layout import BOLD, DIM, GREEN, RED, YELLOW, Line, duration, number, paint, wrap
+from sockwatch.model.finding import Effect, Finding, OtherEnd, Severity, SysctlAdvice
+from sockwatch.model.report import Report, Status
+from sockwatch.model.snapshot import Gap, Process
+
+SCREEN_LINES = 45
+MAX_SHORT = 12
+"""Findings told in one line each; what is beyond is counted."""
+MAX_NAMES = 3
+
+_INDENT = "  "
+_LABEL_WIDTH = 12
+_STATUS_STYLE = {Status.OK: GREEN, Status.WARNING: YELLOW, Status.CRITICAL: RED, Status.UNKNOWN: YELLOW}
+_SEVERITY_STYLE = {Severity.INFO: DIM, Severity.WARNING: YELLOW, Severity.CRITICAL: RED}
+_EFFECT_LABEL = {Effect.HELPS: "helps", Effect.LIMITS: "limits", Effect.NONE: "no help"}
+
+
+def render_report(report: Report, *, width: int = 80, colour: bool = False, one_screen: bool = False) -> str:
+    """The whole text, newline at the end; `one_screen` where people look at a terminal."""
+    head = [*_verdict(report, width), Line()]
+    foot = [*_counts(report, width), *_gaps(report.gaps, width)]
+    room = SCREEN_LINES - len(head) - len(foot) if one_screen else None
+    body = _findings(report.findings, width, room)
+    return paint([*head, *body, *foot] if body else [*head[:-1], *foot], colour=colour)
+
+
+def render_finding(finding: Finding, *, width: int = 80, colour: bool = False) -> str:
+    """One finding in full, newline at the end."""
+    return paint(_full(finding, width), colour=colour)
+
+
+def _verdict(report: Report, width: int) -> list[Line]:
+    when = datetime.fromtimestamp(report.time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    counts = {s: sum(f.severity is s for f in report.findings) for s in Severity}
+    parts = [
+        _plural(counts[Severity.CRITICAL], "critical finding"),
+        _plural(counts[Severity.WARNING], "warning"),
+        _plural(counts[Severity.INFO], "note"),
+    ]
+    found = ", ".join(part for part in parts if part)
+    if report.status is Status.UNKNOWN:
+        found = "not everything could be looked at" + (f"; {found}" if found else "")
+    elif report.status is Status.OK:
+        found = "nothing wrong" + (f", {found}" if found else "")
+    text = (
+        f"{report.host}: {found} in {number(report.total)} TCP {'socket' if report.total == 1 else 'sockets'}, {when}"
+    )
+    label = report.status.value
+    return _labelled(label, text, width, at=len(label) + 2, indent="", style=_STATUS_STYLE[report.status] + BOLD)
+
+
+def _plural(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}" if count else ""
+
+
+def _findings(findings: tuple[Finding, ...], width: int, room: int | None) -> list[Line]:
+    """Blocks for the worst, lines for the rest; `room` is how many lines there are for both, None for no limit."""
+    serious = [f for f in findings if f.severity is not Severity.INFO]
+    notes = [f for f in findings if f.severity is Severity.INFO]
+    out: list[Line] = []
+    short: list[Finding] = []
+    for at, finding in enumerate(serious):
+        block = [*_full(finding, width), Line()]
+        rest = min(len(serious) - at - 1 + 2 * len(notes), MAX_SHORT)
+        if room is None or at == 0 or (not short and len(out) + len(block) + rest <= room):
+            out += block
+        else:
+            short.append(finding)
+    listed = [*short, *notes]
+    shown = listed if room is None else listed[:MAX_SHORT]
+    for finding in shown:
+        out += _short(finding, width, why=finding.severity is Severity.INFO)
+    if len(listed) > len(shown):
+        out.append(Line(_INDENT, f"and {len(listed) - len(shown)} more"))
+    if short:
+        out.append(Line("", "All in full: sockwatch check | less", DIM))
+    if listed:
+        out.append(Line())
+    return out
+
+
+def _short(finding: Finding, width: int, *, why: bool) -> list[Line]:
+    text = f"{finding.name}: {finding.summary}"
+    if why and finding.cause:
+        text += f" {finding.cause}" if text.endswith((".", "!", "?")) else f". {finding.cause}"
+    label = finding.severity.value
+    return _labelled(label, text, width, at=10, indent="", style=_SEVERITY_STYLE[finding.severity])
+
+
+def _full(finding: Finding, width: int) -> list[Line]:
+    label = finding.severity.value
+    return [
+        Line(label, f"  {finding.name}", _SEVERITY_STYLE[finding.severity] + BOLD, BOLD),
+        *wrap(finding.summary, width, _INDENT),
+        *_fields(_facts(finding), width),
+        *_remedies(finding.remedies, width),
+        *_fields(((_EFFECT_LABEL[s.effect], _advice(s)) for s in _by_effect(finding.sysctls)), width),
+    ]
+
+
+def _facts(finding: Finding) -> Iterator[tuple[str, str]]:
+    yield "who", _who(finding)
+    yield "where", _where(finding)
+    yield "since", _since(finding)
+    yield "other end", _other_end(finding.other_end)
+    yield "why", finding.cause
+    shown = {
+        name: value for name, value in finding.evidence.items() if name not in {"oldest_seconds_max", "confidence"}
+    }
+    yield "evidence", ", ".join(f"{name} {_plain(value)}" for name, value in shown.items())
+
+
+def _who(finding: Finding) -> str:
+    process = finding.subject.process
+    if process is None:
+        unseen = any(row.inode and row.pid is None for row in finding.sockets)
+        return "not known; see below what was not seen" if unseen else ""
+    others = [holder for holder in finding.holders if holder != process]
+    text = _process(process)
+    if others:
+        names = ", ".join(f"{p.name}[{p.pid}]" for p in others[:MAX_NAMES])
+        more = f" and {len(others) - MAX_NAMES} more" if len(others) > MAX_NAMES else ""
+        text += f"; also held by {names}{more}"
+    return text
+
+
+def _process(process: Process) -> str:
+    where = [process.unit] if process.unit else []
+    where += [f"container {process.container}"] if process.container else []
+    return f"{process.name}[{process.pid}]" + (f" ({', '.join(where)})" if where else "")
+
+
+def _where(finding: Finding) -> str:
+    subject = finding.subject
+    ends = " to ".join(end for end in (subject.local, subject.remote) if end)
+    if subject.netns == "host":
+        return ends
+    return f"{ends} in namespace {subject.netns}" if ends else f"namespace {subject.netns}"
+
+
+def _since(finding: Finding) -> str:
+    least, most = finding.oldest_seconds, finding.evidence.get("oldest_seconds_max")
+    most = None if isinstance(most, str) else most
+    low = "; not certain, look again with --sample" if finding.evidence.get("confidence") == "low" else ""
+    if least is None or least != least:  # noqa: PLR0124 - NaN is a number that is not there
+        return f"at most {duration(most)}{low}" if most is not None else ""
+    if most is None:
+        return f"at least {duration(least)}{low}"
+    if duration(least) == duration(most):
+        return f"{duration(least)}{low}"
+    return f"at least {duration(least)}, at most {duration(most)}{low}"
+
+
+def _other_end(other: OtherEnd | None) -> str:
+    if other is None:
+        return ""
+    return f"on this host, {other.state.label}, held by {_process(other.process) if other.process else 'no process'}"
+
+
+def _remedies(remedies: tuple[str, ...], width: int) -> list[Line]:
+    if len(remedies) == 1:
+        return list(_fields([("do", remedies[0])], width))
+    lines: list[Line] = []
+    for i, remedy in enumerate(remedies, 1):
+        lines += _labelled("do" if i == 1 else "", f"{i}. {remedy}", width, style=BOLD, hang=3)
+    return lines
+
+
+def _by_effect(advice: Iterable[SysctlAdvice]) -> list[SysctlAdvice]:
+    order = list(_EFFECT_LABEL)
+    return sorted(advice, key=lambda s: order.index(s.effect))
+
+
+def _advice(advice: SysctlAdvice) -> str:
+    return f"{advice.name} = {' '.join(advice.value.split())}: {advice.why}"
+
+
+def _counts(report: Report, width: int) -> list[Line]:
+    known = [(s.label, n) for s, n in report.by_state.items() if n]
+    known.sort(key=lambda pair: -pair[1])
+    parts = [f"{label} {number(n)}" for label, n in known]
+    parts += [f"{s.label} ?" for s, n in report.by_state.items() if n is None]
+    return _labelled("sockets", ", ".join(parts) or "none", width, indent="")
+
+
+def _gaps(gaps: tuple[Gap, ...], width: int) -> list[Line]:
+    lines: list[Line] = []
+    for gap in gaps:
+        count = f" ({number(gap.count)})" if gap.count > 1 else ""
+        style = YELLOW if gap.fatal else DIM
+        lines += _labelled("" if lines else "not seen", f"{gap.what}{count}: {gap.why}", width, indent="", style=style)
+    return lines
+
+
+def _plain(value: float | str) -> str:
+    if isinstance(value, float):
+        return f"{value:.1f}".removesuffix(".0")
+    return str(value)
+
+
+def _fields(pairs: Iterable[tuple[str, str]], width: int) -> Iterator[Line]:
+    for label, text in pairs:
+        if text:
+            yield from _labelled(label, text, width, style=DIM)
+
+
+def _labelled(
+    label: str, text: str, width: int, *, at: int = _LABEL_WIDTH, indent: str = _INDENT, style: str = DIM, hang: int = 0
+) -> list[Line]:
+    """`label` in its column and `text` wrapped beside it; further lines are indented by `hang` more."""
+    lead = f"{indent}{label}".ljust(at)
+    rows = wrap(text, width, " " * at, hang=hang)
+    return [Line(lead, rows[0].text[at:], style), *(Line("", row.text) for row in rows[1:])] if rows else []
