@@ -1,0 +1,1 @@
+"""One misbehaviour a file, each ending in `SCENARIO`."""
