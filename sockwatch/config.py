@@ -113,7 +113,8 @@ def _shown(value: object) -> str:
             return "a table"
         case list():
             return "an array"
-    return str(value)
+        case _:
+            return str(value)
 
 
 def _unknown(what: str, word: str, valid: Any) -> str:

@@ -142,7 +142,7 @@ def _process(process: Process) -> str:
 
 def _where(finding: Finding) -> str:
     subject = finding.subject
-    ends = " to ".join(end for end in (subject.local, subject.remote) if end)
+    ends = ", ".join(f"{name} {end}" for name, end in (("local", subject.local), ("remote", subject.remote)) if end)
     if subject.netns == "host":
         return ends
     return f"{ends} in namespace {subject.netns}" if ends else f"namespace {subject.netns}"

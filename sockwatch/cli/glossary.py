@@ -1,0 +1,210 @@
+"""The TCP states and the sysctls that people reach for, as `sockwatch explain` tells them.
+
+Facts are of Linux; where RFC 9293 and Linux differ, Linux is told.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sockwatch.model.state import State
+
+NO_SYSCTL = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateEntry:
+    """A TCP state; `myth` is the common belief about it that is false."""
+
+    who: str
+    waits_for: str
+    ends: str
+    timer: str
+    sysctl: str
+    myth: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SysctlEntry:
+    """A sysctl; `default` is that of a current kernel."""
+
+    does: str
+    does_not: str
+    default: str
+
+
+STATES: Mapping[State, StateEntry] = {
+    State.LISTEN: StateEntry(
+        who="A server's socket after listen(). Its Recv-Q is the accept queue: connections that are complete and not "
+        "yet accepted. Its Send-Q is the limit of that queue.",
+        waits_for="Clients, and the application's accept().",
+        ends="close() of its last descriptor. The connections still in the queue are reset.",
+        timer="none",
+        sysctl="net.core.somaxconn caps the queue at the moment of listen(); a later change needs a new listen().",
+        myth="That a connection exists only after accept(). The kernel completes the handshake by itself; connections "
+        "can stand in the queue, get data, and be closed by the peer without the application ever seeing them.",
+    ),
+    State.SYN_SENT: StateEntry(
+        who="A client in connect().",
+        waits_for="The SYN-ACK.",
+        ends="The SYN-ACK (established), a RST (connection refused), or the last retransmission (timed out).",
+        timer="Retransmission: the first four retries come one second apart, then the interval doubles.",
+        sysctl="net.ipv4.tcp_syn_retries, net.ipv4.tcp_syn_linear_timeouts.",
+        myth="That silence means the network. A server whose accept queue is full drops SYNs just as silently.",
+    ),
+    State.SYN_RECV: StateEntry(
+        who="A listener's half-open connection; no descriptor and no process belong to it yet. A connecting socket is "
+        "in it too when both ends connect at once.",
+        waits_for="The last ACK of the handshake.",
+        ends="That ACK (established), a RST, or the last SYN-ACK retransmission: about 63 s with 5 of them.",
+        timer="SYN-ACK retransmission after 1, 3, 7, 15 and 31 s.",
+        sysctl="net.ipv4.tcp_synack_retries; TCP_SYNCNT on the listener overrides it.",
+        myth="That tcp_max_syn_backlog limits them. It matters only with tcp_syncookies=0; the limit is the listener's "
+        "backlog. And a socket with TCP_DEFER_ACCEPT waits here for data on purpose: that is no flood.",
+    ),
+    State.ESTABLISHED: StateEntry(
+        who="Both ends of an open connection.",
+        waits_for="Data, or a FIN from either side.",
+        ends="close() or shutdown() on this side (fin_wait_1), the peer's FIN (close_wait), a RST, or a timeout while "
+        "data or keepalive probes stay unanswered.",
+        timer="none while idle; retransmission with data in flight; keepalive where the application asked for it; "
+        "probes while the peer's window is zero.",
+        sysctl="net.ipv4.tcp_keepalive_time, _intvl and _probes, with SO_KEEPALIVE only; "
+        "net.ipv4.tcp_retries2 for data.",
+        myth="That TCP notices a peer that vanished. An idle connection without keepalive stays for ever.",
+    ),
+    State.FIN_WAIT_1: StateEntry(
+        who="The side that closed first, after close() or shutdown(); often no process holds it any more.",
+        waits_for="The acknowledgement of its FIN, and of the data before it.",
+        ends="The ACK (fin_wait_2), the peer's FIN (closing), a RST, or the last retransmission.",
+        timer="Retransmission; without a descriptor after about 108 s at most. With a zero window and a living peer: "
+        "probes, with no end in sight.",
+        sysctl="net.ipv4.tcp_orphan_retries (0 means 8) without a descriptor, net.ipv4.tcp_retries2 with one.",
+        myth="That tcp_fin_timeout ends it. It starts later, in fin_wait_2.",
+    ),
+    State.FIN_WAIT_2: StateEntry(
+        who="The side that closed first; its FIN is acknowledged. The other end is in close_wait.",
+        waits_for="The peer's FIN, that is for the other application's close().",
+        ends="The peer's FIN (time_wait). After close(): also tcp_fin_timeout, and then it is gone without a "
+        "time_wait. After shutdown() with the descriptor open: nothing else, ever.",
+        timer="After close() one of tcp_fin_timeout; none while a descriptor is open.",
+        sysctl="net.ipv4.tcp_fin_timeout, for sockets without a descriptor only.",
+        myth="That tcp_fin_timeout bounds every fin_wait_2. A half-closed socket that a process still holds has no "
+        "timer. And a value T above 60 gives 2 x (T - 60) seconds, not T.",
+    ),
+    State.CLOSING: StateEntry(
+        who="Both ends, when both sent their FIN before they saw the other's.",
+        waits_for="The acknowledgement of its own FIN.",
+        ends="That ACK (time_wait), or the last retransmission.",
+        timer="Retransmission.",
+        sysctl="net.ipv4.tcp_orphan_retries.",
+        myth="That many of them are normal. It lasts one round trip; a socket that stays in it loses its ACKs.",
+    ),
+    State.TIME_WAIT: StateEntry(
+        who="The side that closed first. Only a small record of the connection is left; no process belongs to it.",
+        waits_for="Old segments to die out, and the peer's FIN in case the last ACK was lost.",
+        ends="60 seconds, which a repeated FIN starts anew; a RST from the peer; reuse by a new connection.",
+        timer="60 s, compiled into the kernel.",
+        sysctl=f"{NO_SYSCTL} for its length. net.ipv4.tcp_tw_reuse lets outgoing connections reuse it; "
+        "net.ipv4.tcp_max_tw_buckets caps their number.",
+        myth="That tcp_fin_timeout shortens it, and that many of them are an illness. On a listening port they cost no "
+        "port; they matter only to the side that connects, for one destination at a time.",
+    ),
+    State.CLOSE_WAIT: StateEntry(
+        who="The side whose peer closed first. The other end is in fin_wait_2, or gone.",
+        waits_for="The application on this host to call close().",
+        ends="close(), or the end of the process. Nothing else.",
+        timer="none",
+        sysctl=NO_SYSCTL,
+        myth="That tcp_fin_timeout or keepalive cleans it up. It is a bug in the application that did not close or "
+        "accept. Keepalive only hides it: once the peer's end is gone, a probe removes the socket from every listing "
+        "while the application keeps the descriptor.",
+    ),
+    State.LAST_ACK: StateEntry(
+        who="The side that closed last; no process holds it any more.",
+        waits_for="The acknowledgement of its FIN.",
+        ends="That ACK, a RST, or the last retransmission: about 108 s.",
+        timer="Retransmission.",
+        sysctl="net.ipv4.tcp_orphan_retries (0 means 8).",
+        myth="That tcp_fin_timeout bounds it.",
+    ),
+    State.CLOSE: StateEntry(
+        who="A socket whose connection failed or is over while its descriptor is still open and its port still bound.",
+        waits_for="The application to close it, or to connect again.",
+        ends="close().",
+        timer="none",
+        sysctl=NO_SYSCTL,
+        myth="That such a socket is gone. It keeps its port and its descriptor; ss and /proc/net/tcp do not list it.",
+    ),
+    State.BOUND: StateEntry(
+        who="A socket after bind() that neither listens nor is connected.",
+        waits_for="The application to call listen() or connect().",
+        ends="close(), listen() or connect().",
+        timer="none",
+        sysctl=NO_SYSCTL,
+        myth="That what no listing shows takes no port. It removes its port from those that connect() may choose, for "
+        "every destination. The kernel lists such sockets since 6.8.",
+    ),
+}
+
+SYSCTLS: Mapping[str, SysctlEntry] = {
+    "net.ipv4.tcp_fin_timeout": SysctlEntry(
+        does="Bounds fin_wait_2 of sockets that were closed, so that no process holds them. Up to 60 it is that many "
+        "seconds; a value T above 60 gives 2 x (T - 60) seconds. It holds for sockets closed after the change.",
+        does_not="Shorten time_wait (60 s, compiled in), end close_wait, end a half-closed socket that a process still "
+        "holds, or bound fin_wait_1 and last_ack.",
+        default="60",
+    ),
+    "net.ipv4.ip_local_port_range": SysctlEntry(
+        does="The ports that connect() and bind() to port 0 choose from, both ends included. connect() takes ports of "
+        "the parity of the low end first and the other half when those are used up.",
+        does_not="Limit the connections of a host: the budget is one range per source address, destination address and "
+        "destination port. It does limit those who bind() first without IP_BIND_ADDRESS_NO_PORT.",
+        default="32768 60999",
+    ),
+    "net.ipv4.ip_local_reserved_ports": SysctlEntry(
+        does="Ports in the range that the kernel never chooses by itself. A service that listens inside the range "
+        "belongs here: then no client takes its port while it restarts, and no client connects to itself there.",
+        does_not="Keep anybody from binding such a port explicitly.",
+        default="empty",
+    ),
+    "net.ipv4.tcp_tw_reuse": SysctlEntry(
+        does="Lets connect() reuse a port whose connection to the same destination is in time_wait for longer than "
+        "tcp_tw_reuse_delay. 0: never, 1: always, 2: on loopback addresses only.",
+        does_not="Help a server: accepted connections choose no port. Nor does it reuse fin_wait_2.",
+        default="2",
+    ),
+    "net.ipv4.tcp_tw_reuse_delay": SysctlEntry(
+        does="How long, in milliseconds, a connection must have been in time_wait before tcp_tw_reuse may reuse it.",
+        does_not="Shorten time_wait. 0 is refused.",
+        default="1000",
+    ),
+    "net.ipv4.tcp_max_tw_buckets": SysctlEntry(
+        does="Caps how many sockets may be in time_wait, orphaned fin_wait_2 included. What is beyond vanishes at "
+        "once, and TcpExt.TCPTimeWaitOverflow counts it.",
+        does_not="Cure anything when lowered: it takes away the protection that time_wait gives.",
+        default="depends on memory",
+    ),
+    "net.core.somaxconn": SysctlEntry(
+        does="Caps the backlog that an application gives to listen(), at the moment of that call.",
+        does_not="Change a listener that already listens, or help one whose application asked for less, or speed up an "
+        "application that does not accept.",
+        default="4096",
+    ),
+    "net.ipv4.tcp_max_syn_backlog": SysctlEntry(
+        does="Limits half-open connections of a listener, with tcp_syncookies=0 only.",
+        does_not="Matter with syncookies, which are on by default: then the listener's own backlog is the limit. It "
+        "does nothing about a full accept queue.",
+        default="depends on memory",
+    ),
+    "net.ipv4.tcp_abort_on_overflow": SysctlEntry(
+        does="Answers the last ACK of a handshake with a RST when the accept queue is full, so that the client fails "
+        "at once instead of waiting.",
+        does_not="Make room in the queue. SYNs that arrive at a full queue are dropped in silence all the same.",
+        default="0",
+    ),
+    "net.ipv4.tcp_tw_recycle": SysctlEntry(
+        does="Nothing: it is gone since Linux 4.12, because it broke clients behind NAT.",
+        does_not="Exist. A sysctl file that names it is from an old guide; remove the line.",
+        default="gone",
+    ),
+}
