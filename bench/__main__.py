@@ -1,0 +1,206 @@
+"""`python -m bench [--write FILE] [--rounds N]`: every measurement against its limit, as a Markdown table.
+
+All run in one private network namespace and in turns (A B A B), so that what disturbs one disturbs the other; figures
+are medians. Exit 0 if all are within their limits, 1 if not, 3 if it could not be measured.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+
+from bench.load import Load
+from sockwatch.errors import ProvokeError
+from sockwatch.lab.namespace import enter_private_network
+
+FEW, MANY = 200_000, 1_000_000
+BEGIN, END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
+SOCKWATCH = str(Path(sys.executable).with_name("sockwatch"))
+CHECK = (SOCKWATCH, "check", "--json")
+SS = ("ss", "-Htan")
+NUMPY = (sys.executable, "-c", "import numpy")
+PSUTIL = (sys.executable, "-c", "import psutil; psutil.net_connections('tcp')")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of the table: a ratio (or an amount) and the most it may be, None where it is only for comparison."""
+
+    what: str
+    ours: str
+    theirs: str
+    ratio: float | None
+    shown: str
+    limit: float | None
+
+    @property
+    def over(self) -> bool:
+        """Whether the limit is exceeded."""
+        return self.limit is not None and self.ratio is not None and self.ratio > self.limit
+
+    def markdown(self) -> str:
+        """The line."""
+        limit = "" if self.limit is None else f"{self.limit:g}"
+        verdict = "" if self.limit is None else "**over**" if self.over else "ok"
+        return f"| {self.what} | {self.ours} | {self.theirs} | {self.shown} | {limit} | {verdict} |"
+
+
+def compare(
+    what: str, ours: Iterable[float], other: str, theirs: Iterable[float], *, limit: float | None = None
+) -> Row:
+    """Two medians in seconds."""
+    a, b = median(ours), median(theirs)
+    return Row(
+        what=what,
+        ours=f"{a * 1e3:,.0f} ms",
+        theirs=f"{other} {b * 1e3:,.0f} ms",
+        ratio=a / b,
+        shown=f"{a / b:.2f}",
+        limit=limit,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """How a program ran: wall seconds, peak resident memory in MB (of 10^6 bytes), exit code, output."""
+
+    seconds: float
+    megabytes: float
+    code: int
+    output: bytes
+
+
+def run(command: Sequence[str]) -> Ran:
+    """Run a program to its end.
+
+    The peak counts what the process was before exec as well (exec_mmap, fs/exec.c), so this one must stay small: it
+    imports no numpy.
+    """
+    start = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        output = b"".join(process.stdout or ())
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    return Ran(
+        seconds=time.perf_counter() - start,
+        megabytes=usage.ru_maxrss * 1024 / 1e6,
+        code=process.returncode,
+        output=output,
+    )
+
+
+def in_turns(rounds: int, *commands: Sequence[str]) -> list[list[Ran]]:
+    """Run the commands one after the other, so many times; for each command its runs."""
+    runs = [[run(command) for command in commands] for _ in range(rounds)]
+    for ran, command in zip(runs[0], commands, strict=True):
+        if ran.code:
+            raise ProvokeError(f"{' '.join(command)}: exit {ran.code}")
+    return [list(turn) for turn in zip(*runs, strict=True)]
+
+
+def read_in_turns(rounds: int, sockets: int) -> dict[str, list[float]]:
+    """Seconds of each way to read that many sockets (bench.dump)."""
+    ran = run((sys.executable, "-m", "bench.dump", str(rounds), str(sockets)))
+    if ran.code:
+        raise ProvokeError(f"bench.dump: exit {ran.code}")
+    turns = json.loads(ran.output)
+    return {name: [turn[name] for turn in turns] for name in turns[0]}
+
+
+def measure(rounds: int) -> Iterable[Row]:
+    """Every line of the table, in the order in which it is measured."""
+    check, numpy = in_turns(3 * rounds, CHECK, NUMPY)
+    yield compare(
+        "`sockwatch check`, no sockets", seconds(check), "`python3 -c 'import numpy'`", seconds(numpy), limit=2
+    )
+    with Load() as load:
+        load.grow(FEW)
+        yield from compare_reading(FEW, read_in_turns(rounds, FEW))
+        check, ss = in_turns(rounds, CHECK, SS)
+        total = json.loads(check[0].output)["sockets"]["total"]
+        if total != FEW:
+            raise ProvokeError(f"the check counts {total} sockets, {FEW} were opened")
+        yield compare(f"`sockwatch check`, {FEW:,} sockets", seconds(check), "`ss -Htan`", seconds(ss), limit=1.5)
+        check, psutil = in_turns(3, CHECK, PSUTIL)
+        yield compare(
+            f"`sockwatch check`, {FEW:,} sockets", seconds(check), "`psutil.net_connections()`", seconds(psutil)
+        )
+        load.grow(MANY)
+        yield from compare_reading(MANY, read_in_turns(rounds, MANY))
+        check, ss = in_turns(3, CHECK, SS)
+        yield compare(f"`sockwatch check`, {MANY:,} sockets", seconds(check), "`ss -Htan`", seconds(ss))
+        peak = max(ran.megabytes for ran in check)
+        yield Row(
+            what=f"`sockwatch check`, {MANY:,} sockets: peak memory, MB",
+            ours="",
+            theirs="",
+            ratio=peak,
+            shown=f"{peak:.0f}",
+            limit=250,
+        )
+
+
+def seconds(runs: Iterable[Ran]) -> list[float]:
+    """Their wall times."""
+    return [ran.seconds for ran in runs]
+
+
+def compare_reading(sockets: int, ways: dict[str, list[float]]) -> Iterable[Row]:
+    """Reading into columns with counts, against what the kernel alone takes, and against ss."""
+    what = f"read {sockets:,} sockets into columns, count by state, port and peer"
+    yield compare(what, ways["dump"], "receive the same dump and drop it", ways["drain"], limit=1.25)
+    yield compare(what, ways["dump"], "`ss -Htan`", ways["ss"], limit=1)
+
+
+def machine() -> str:
+    """What it was measured on, in one sentence."""
+    model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    return (
+        f"Measured {time.strftime('%Y-%m-%d')} on {model[1] if model else platform.machine()}, {os.cpu_count()} CPUs, "
+        f"Linux {os.uname().release}, Python {platform.python_version()}, numpy {version('numpy')}."
+    )
+
+
+def write(path: Path, table: str) -> None:
+    """Put the table between the markers of a file."""
+    before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    path.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
+
+
+def main() -> int:
+    """Measure, print, and say whether all is within its limits."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure sockwatch against its limits.")
+    parser.add_argument(
+        "--write", type=Path, metavar="FILE", help="put the table between the markers of this file, too"
+    )
+    parser.add_argument("--rounds", type=int, default=7, help="how often each is run (default 7)")
+    options = parser.parse_args()
+    table = [machine(), "", "| measured | sockwatch | compared with | ratio | limit | |", "|---|---|---|---|---|---|"]
+    print("\n".join(table))
+    over = False
+    try:
+        enter_private_network()
+        for row in measure(options.rounds):
+            print(row.markdown(), flush=True)
+            table.append(row.markdown())
+            over = over or row.over
+    except (ProvokeError, OSError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 3
+    if options.write:
+        write(options.write, "\n".join(table))
+    return int(over)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

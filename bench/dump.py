@@ -1,0 +1,81 @@
+"""Run as a program: reads every socket of this namespace in turns with two others, and prints seconds as JSON.
+
+`drain` asks the kernel for the same dump, receives it into a buffer as large and drops it: what the kernel alone takes.
+`ss` is `ss -Htan`, start of the program included. `dump` makes columns and counts by state, port and peer.
+"""
+
+import json
+import secrets
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from sockwatch.collect.dump import dump_sockets
+from sockwatch.model.grouping import group
+from sockwatch.model.snapshot import Asks
+from sockwatch.model.sockets import SocketTable
+
+BUFFER_BYTES = 4 << 20
+NETLINK_SOCK_DIAG = 4
+SOCK_DIAG_BY_FAMILY = 20
+NLM_F_REQUEST_DUMP = 0x301
+NLMSG_DONE = 3
+DONE_BYTES = 20
+STATES = sum(1 << state for state in (*range(1, 12), 13))
+BUFFER = memoryview(bytearray(BUFFER_BYTES))
+
+
+def drain() -> int:
+    """Receive what dump() receives and drop it; how many bytes that were."""
+    received = 0
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as kernel:
+        for family in (socket.AF_INET, socket.AF_INET6):
+            question = struct.pack("=BBBxI48x", family, socket.IPPROTO_TCP, 0, STATES)
+            header = struct.pack(
+                "=IHHII", 16 + len(question), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST_DUMP, secrets.randbits(32), 0
+            )
+            kernel.send(header + question)
+            last = (0, 0)
+            while last != (DONE_BYTES, NLMSG_DONE):
+                size = kernel.recv_into(BUFFER)
+                last = struct.unpack_from("=IH", BUFFER, size - DONE_BYTES)
+                received += size
+    return received
+
+
+def dump() -> SocketTable:
+    """Read every socket and count by state, by local port, and by peer."""
+    sockets = dump_sockets(Asks()).sockets
+    sockets.count_by_state()
+    group(sockets.sport)
+    group(sockets.dst_hi, sockets.dst_lo, sockets.dport)
+    return sockets
+
+
+def run_ss() -> None:
+    """`ss -Htan` into nothing."""
+    subprocess.run(["ss", "-Htan"], stdout=subprocess.DEVNULL, check=True)
+
+
+def seconds(do: Callable[[], object]) -> float:
+    """How long it takes."""
+    start = time.perf_counter()
+    do()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """`python -m bench.dump ROUNDS SOCKETS`."""
+    rounds, expected = int(sys.argv[1]), int(sys.argv[2])
+    seen = len(dump())
+    if seen != expected:
+        raise SystemExit(f"{seen} sockets in the dump, {expected} were opened")
+    turns = [{"drain": seconds(drain), "dump": seconds(dump), "ss": seconds(run_ss)} for _ in range(rounds)]
+    json.dump(turns, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
