@@ -1,0 +1,182 @@
+"""One look as a JSON header and columns, and back. What comes back is checked: a capture may come from anybody."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sockwatch.model.printable import printable
+from sockwatch.model.snapshot import UNKNOWN, Gap, Namespace, Owners, Process, Snapshot
+from sockwatch.model.sockets import COLUMN_TYPES, NO_DETAIL, SocketTable
+from sockwatch.model.state import State, Timer
+
+MAX_ROWS = 1 << 24
+_DTYPE = re.compile(r"[<|][uif][1248]")
+_SOCKETS, _DETAILS, _INODES, _FIRST = "sockets.", "details.", "owners.inodes", "owners.first"
+_LAST_YEAR = 253_402_300_799.0
+"""The end of 9999 in seconds since 1970: what a date can still show."""
+_WORD = 1 << 64
+
+Column = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnHeader:
+    """One column: its type as numpy writes it (`<u4`) and its length."""
+
+    name: str
+    dtype: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """Everything of a Snapshot that is no column."""
+
+    time: float
+    monotonic: float
+    host: str
+    kernel: str
+    namespaces: tuple[Namespace, ...]
+    gaps: tuple[Gap, ...] = ()
+    processes: tuple[Process, ...] = ()
+    others: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    columns: tuple[ColumnHeader, ...]
+
+
+def encode_look(look: Snapshot) -> tuple[Header, Iterator[bytes]]:
+    """The header of a look, and its columns in the order of the header."""
+    columns: dict[str, Column] = {f"{_SOCKETS}{name}": getattr(look.sockets, name) for name in COLUMN_TYPES}
+    columns |= {f"{_DETAILS}{name}": column for name, column in look.sockets.details.items()}
+    columns |= {_INODES: look.owners.inodes, _FIRST: look.owners.first}
+    columns = {name: column.astype(column.dtype.newbyteorder("<"), copy=False) for name, column in columns.items()}
+    header = Header(
+        time=look.time,
+        monotonic=look.monotonic,
+        host=look.host,
+        kernel=look.kernel,
+        namespaces=look.namespaces,
+        gaps=look.gaps,
+        processes=look.owners.processes,
+        others=look.owners.others,
+        columns=tuple(
+            ColumnHeader(name=name, dtype=column.dtype.str, rows=len(column)) for name, column in columns.items()
+        ),
+    )
+    return header, (_transpose(column) for column in columns.values())
+
+
+def decode_look(header: Header, read: Callable[[int], bytes]) -> Snapshot:
+    """The look again; `read` gives so many bytes. Raises ValueError with one line for what no look can be."""
+    columns = {column.name: _read_column(column, read) for column in header.columns}
+    _check_header(header)
+    namespaces = tuple(_clean_namespace(namespace) for namespace in header.namespaces)
+    processes = tuple(_clean_process(process) for process in header.processes)
+    return Snapshot(
+        time=header.time,
+        monotonic=header.monotonic,
+        host=printable(header.host),
+        kernel=printable(header.kernel),
+        namespaces=namespaces,
+        sockets=_decode_sockets(columns, len(namespaces)),
+        owners=_decode_owners(columns, processes, header.others),
+        gaps=tuple(replace(gap, what=printable(gap.what), why=printable(gap.why)) for gap in header.gaps),
+    )
+
+
+def _transpose(column: Column) -> bytes:
+    return np.ascontiguousarray(column).view(np.uint8).reshape(len(column), column.itemsize).T.tobytes()
+
+
+def _read_column(header: ColumnHeader, read: Callable[[int], bytes]) -> Column:
+    if not _DTYPE.fullmatch(header.dtype):
+        raise ValueError(f"column {header.name} is of no known type")
+    if not 0 <= header.rows <= MAX_ROWS:
+        raise ValueError(f"column {header.name} cannot have {header.rows} rows")
+    dtype = np.dtype(header.dtype)
+    planes = np.frombuffer(read(header.rows * dtype.itemsize), np.uint8).reshape(dtype.itemsize, header.rows)
+    column: Column = np.ascontiguousarray(planes.T).view(dtype).reshape(header.rows)
+    return column.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _column(columns: Mapping[str, Column], name: str, dtype: type[np.generic], rows: int | None) -> Column:
+    column = columns.get(name)
+    if column is None:
+        raise ValueError(f"column {name} is missing")
+    if column.dtype != dtype:
+        raise ValueError(f"column {name} is of type {column.dtype}, not {np.dtype(dtype)}")
+    if rows is not None and len(column) != rows:
+        raise ValueError(f"column {name} has {len(column)} rows, not {rows}")
+    return column
+
+
+def _decode_sockets(columns: Mapping[str, Column], namespaces: int) -> SocketTable:
+    rows = len(columns.get(f"{_SOCKETS}state", ()))
+    base = {name: _column(columns, f"{_SOCKETS}{name}", dtype, rows) for name, dtype in COLUMN_TYPES.items()}
+    names = [name for name in columns if name.startswith(_DETAILS)]
+    detail_rows = len(columns[names[0]]) if names else 0
+    details = {name.removeprefix(_DETAILS): _column(columns, name, np.float64, detail_rows) for name in names}
+    if not np.isin(base["state"], list(State)).all():
+        raise ValueError("a socket is in a state that does not exist")
+    if (base["timer"] > max(Timer)).any():
+        raise ValueError("a socket has a timer that does not exist")
+    if (base["netns"] >= namespaces).any():
+        raise ValueError("a socket is in a namespace that is not listed")
+    if _outside(base["detail_row"], NO_DETAIL, detail_rows):
+        raise ValueError("a socket's details are not there")
+    return SocketTable(**base, details=details)
+
+
+def _decode_owners(
+    columns: Mapping[str, Column], processes: Sequence[Process], others: Mapping[int, Sequence[int]]
+) -> Owners:
+    inodes = _column(columns, _INODES, np.uint32, None)
+    first = _column(columns, _FIRST, np.int32, len(inodes))
+    if not (inodes[1:] > inodes[:-1]).all():
+        raise ValueError("the inodes are not sorted")
+    known = range(len(processes))
+    if _outside(first, UNKNOWN, len(processes)) or any(i not in known for held in others.values() for i in held):
+        raise ValueError("a holder is not listed")
+    return Owners(
+        processes=tuple(processes),
+        inodes=inodes,
+        first=first,
+        others={inode: tuple(held) for inode, held in others.items()},
+    )
+
+
+def _outside(column: Column, low: int, end: int) -> bool:
+    return bool(((column < low) | (column >= end)).any())
+
+
+def _check_header(header: Header) -> None:
+    if not 0 <= header.time <= _LAST_YEAR or not 0 <= header.monotonic <= _LAST_YEAR:
+        raise ValueError("its time is impossible")
+    numbers = [gap.count for gap in header.gaps]
+    for namespace in header.namespaces:
+        numbers += [namespace.inode, *namespace.counters.values()]
+    for process in header.processes:
+        numbers += [process.pid, process.fds or 0, process.fd_limit or 0]
+    if any(not -_WORD < number < _WORD for number in numbers):
+        raise ValueError("a number does not fit into 64 bits")
+
+
+def _clean_namespace(namespace: Namespace) -> Namespace:
+    sysctls = {
+        printable(name): "\t".join(printable(part) for part in value.split("\t"))
+        for name, value in namespace.sysctls.items()
+    }
+    counters = {printable(name): value for name, value in namespace.counters.items()}
+    return replace(namespace, name=printable(namespace.name), counters=counters, sysctls=sysctls)
+
+
+def _clean_process(process: Process) -> Process:
+    return replace(
+        process,
+        name=printable(process.name),
+        unit=None if process.unit is None else printable(process.unit),
+        container=None if process.container is None else printable(process.container),
+    )
