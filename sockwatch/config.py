@@ -9,13 +9,13 @@ A detector's keys are the fields of its Settings, so that a new detector needs n
 import math
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from sockwatch.diagnose.detector import Settings
-from sockwatch.errors import ConfigError
+from sockwatch.errors import ConfigError, UsageError
 from sockwatch.nearest import nearest
 
 _MAX_BYTES = 1 << 20
@@ -34,7 +34,10 @@ class Config:
 
 
 def load(path: Path, defaults: Mapping[str, Settings]) -> Config:
-    """The defaults with what the file changes. Raises ConfigError, one line per problem, all of them at once."""
+    """The defaults with what the file changes.
+
+    Raises ConfigError, one line per problem and all of them at once; UsageError where the file cannot be read.
+    """
     text = _read(path)
     try:
         tree = tomllib.loads(text)
@@ -69,7 +72,7 @@ def _read(path: Path) -> str:
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
+        raise UsageError(f"{path}: {error.strerror}") from None
     if len(data) > _MAX_BYTES:
         raise ConfigError(f"{path}: larger than 1 MiB: this is no config file")
     try:
@@ -86,7 +89,7 @@ def _check(
     names = [field.name for field in fields(default)]
     for key, value in table.items():
         if key not in names:
-            yield (*at, key), _unknown("key", f"{'.'.join(at)}.{key}", [f"{'.'.join(at)}.{name}" for name in names])
+            yield (*at, key), _unknown("key", key, names, inside=".".join(at) + ".")
         elif (problem := _wrong(value, types[key])) is not None:
             yield (*at, key), f"{'.'.join((*at, key))} {problem}"
         else:
@@ -117,9 +120,9 @@ def _shown(value: object) -> str:
             return str(value)
 
 
-def _unknown(what: str, word: str, valid: Any) -> str:
+def _unknown(what: str, word: str, valid: Iterable[str], inside: str = "") -> str:
     hint = nearest(word, valid)
-    return f"unknown {what} {word}" + (f"; {hint}" if hint else "")
+    return f"unknown {what} {inside}{word}" + (f"; {hint}" if hint else "")
 
 
 def key_lines(text: str) -> dict[KeyPath, int]:

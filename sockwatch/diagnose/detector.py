@@ -22,7 +22,7 @@ class Settings:
     """Thresholds that every detector has; a detector with more of them derives its own from this."""
 
     min_age: float = MIN_AGE_SECONDS
-    """Seconds."""
+    """How long, in seconds, a state must have lasted to be called stuck."""
 
 
 S = TypeVar("S", bound=Settings)
