@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 AS_DECLARED, DIFFERS, NOT_PROVOKED = 0, 1, 3
 EVERY = "all"
 MIN_AGE = 1
+WHO_WIDTH = 17
 
 _EPILOG = """\
 exit code: 0 the findings are those that the scenario declares, 1 they differ, 3 it could not be provoked here
@@ -125,15 +126,12 @@ def _on_stage(scenario: "Scenario", options: argparse.Namespace, *, told: bool) 
     from sockwatch.lab.performance import perform
     from sockwatch.lab.stage import Stage
 
-    def tell(line: str) -> None:
+    def tell(who: str | None, what: str) -> None:
         if told:
-            emit(f"{line}\n")
+            emit(_told(who, what))
 
     with Stage(clock=SystemClock(), tell=tell, family=Family(options.family)) as stage:
-        tell(f"{scenario.name}\n")
-        for line in textwrap.wrap(scenario.story, terminal_width()):
-            tell(line)
-        tell("")
+        tell(None, f"{scenario.name}: {scenario.story}")
         performance = perform(scenario, stage)
         result = _result(scenario, performance, stage)
         if told:
@@ -141,9 +139,19 @@ def _on_stage(scenario: "Scenario", options: argparse.Namespace, *, told: bool) 
         elif options.json and options.name != EVERY:
             emit(json.dumps(result) + "\n")
         if options.keep:
-            tell(_how_to_look(options.keep, in_user_namespace=stage.in_user_namespace))
+            if told:
+                emit(_how_to_look(options.keep, in_user_namespace=stage.in_user_namespace))
             stage.clock.wait(options.keep)
     return result
+
+
+def _told(who: str | None, what: str) -> str:
+    """Sentences as a paragraph of their own, what somebody did beside his name."""
+    if who is None:
+        return "\n" + textwrap.fill(what, terminal_width()) + "\n\n"
+    indent = " " * WHO_WIDTH
+    lines = textwrap.fill(what, terminal_width(), initial_indent=f"{who:<{WHO_WIDTH}}", subsequent_indent=indent)
+    return f"{lines}\n"
 
 
 def _result(scenario: "Scenario", performance: "Performance", stage: "Stage") -> dict[str, Any]:
@@ -186,5 +194,5 @@ def _how_to_look(seconds: float, *, in_user_namespace: bool) -> str:
         check += f" --netns /proc/{pid}/ns/net"
     return (
         f"\nThe stage stands for {seconds:g} s more (Ctrl-C ends it). From another terminal:\n"
-        f"  {check}\n  {enter} ss -tanp"
+        f"  {check}\n  {enter} ss -tanp\n"
     )

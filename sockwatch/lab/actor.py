@@ -9,9 +9,10 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 TIMEOUT_SECONDS = 5.0
 """Of every socket call: nothing in the lab waits for long."""
-SO_ATTACH_FILTER = 26
 TCP_REPAIR = 19
 READ_BYTES = 65536
+
+_SWITCH = {False: "off", True: "on"}
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -53,7 +54,7 @@ class Link(Protocol):
 def verb(telling: str) -> Callable[[Callable[Concatenate["Actor", P], T]], Callable[Concatenate["Actor", P], T]]:
     """Make a method a verb: where the actor has a link, the process behind it does the work.
 
-    `telling` is the verb's line in the story, with its parameters in braces.
+    `telling` is the verb's line in the story, with its parameters in braces; `{times}` is the count in words.
     """
 
     def mark(body: Callable[Concatenate["Actor", P], T]) -> Callable[Concatenate["Actor", P], T]:
@@ -66,12 +67,18 @@ def verb(telling: str) -> Callable[[Callable[Concatenate["Actor", P], T]], Calla
             bound = signature.bind(self, *args, **kwargs)
             bound.apply_defaults()
             arguments = {name: value for name, value in bound.arguments.items() if name != "self"}
-            result: T = self.link.ask(body.__name__, arguments, telling.format(**arguments))
+            result: T = self.link.ask(body.__name__, arguments, _tell(telling, arguments))
             return result
 
         return do
 
     return mark
+
+
+def _tell(telling: str, arguments: dict[str, Any]) -> str:
+    shown = {name: _SWITCH[value] if isinstance(value, bool) else value for name, value in arguments.items()}
+    count = arguments.get("count")
+    return telling.format(**shown, times="once" if count == 1 else f"{count} times")
 
 
 class Actor:
@@ -87,7 +94,7 @@ class Actor:
         self._listeners: list[socket.socket] = []
         self._connections: list[socket.socket] = []
 
-    @verb("listens on port {port} (backlog {backlog})")
+    @verb("listens on port {port} (backlog {backlog}, SO_REUSEADDR {reuse_address})")
     def listen(self, port: int, *, backlog: int = 128, reuse_address: bool = True) -> None:
         """Open a listener; `reuse_address` sets SO_REUSEADDR before bind(), as servers should."""
         listener = self._open(dual_stack=self._family is Family.MAPPED)
@@ -106,7 +113,7 @@ class Actor:
         while self._listeners:
             self._listeners.pop().close()
 
-    @verb("accepts {count} connections")
+    @verb("accepts {times}")
     def accept(self, count: int) -> None:
         """Take connections out of the accept queue."""
         for _ in range(count):
@@ -114,7 +121,7 @@ class Actor:
             connection.settimeout(TIMEOUT_SECONDS)
             self._connections.append(connection)
 
-    @verb("connects to port {port}, {count} times")
+    @verb("connects to port {port}, {times}")
     def connect(self, port: int, count: int = 1) -> None:
         """Open connections and wait for their handshakes; the kernel picks the source ports."""
         for _ in range(count):
@@ -126,7 +133,7 @@ class Actor:
                 raise
             self._connections.append(connection)
 
-    @verb("starts connecting to port {port}, {count} times, and does not wait")
+    @verb("starts to connect to port {port}, {times}, and does not wait")
     def start_connecting(self, port: int, count: int) -> None:
         """Send SYNs from non-blocking sockets and keep these."""
         for _ in range(count):
@@ -184,14 +191,16 @@ class Actor:
         while self._connections:
             self._connections.pop().close()
 
-    @verb("vanishes with its connections, without a packet, as a machine that lost its power")
+    @verb("vanishes from its connections without a packet, as a machine does that loses its power")
     def vanish(self) -> None:
-        """Destroy the sockets silently (tcp_close of a socket in repair mode sends nothing)."""
-        for sock in (*self._connections, *self._listeners):
-            sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
-            sock.close()
-        self._connections.clear()
-        self._listeners.clear()
+        """Destroy the connections silently; listeners stay.
+
+        close() of a socket in repair mode sends nothing (tcp_close and tcp_disconnect in net/ipv4/tcp.c).
+        """
+        for connection in self._connections:
+            connection.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+        while self._connections:
+            self._connections.pop().close()
 
     def _open(self, *, dual_stack: bool = False) -> socket.socket:
         family = socket.AF_INET6 if dual_stack or self._family is Family.IPV6 else socket.AF_INET

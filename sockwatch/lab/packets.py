@@ -57,18 +57,16 @@ def parse_segment(protocol: int, packet: bytes) -> Segment | None:
 
 
 class Tap:
-    """Listens on lo in the current namespace and keeps to the first connection that it sees opened."""
+    """Listens on lo in the current namespace and keeps to the first connection that it sees opened.
+
+    One that is opened to itself is more interesting: it takes the place of another.
+    """
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
         self._socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
         self._socket.settimeout(0)
         self._ports: tuple[int, int] | None = None
-
-    def follow_next(self) -> None:
-        """Forget the connection; the next one that is opened is followed."""
-        self.read()
-        self._ports = None
 
     def read(self) -> list[str]:
         """What passed since the last call, one line a packet."""
@@ -81,7 +79,7 @@ class Tap:
             segment = parse_segment(protocol, packet)
             if segment is None:
                 continue
-            if self._ports is None and segment.is_opening:
+            if segment.is_opening and (self._ports is None or segment.sport == segment.dport):
                 self._ports = segment.sport, segment.dport
             if self._ports and {segment.sport, segment.dport} == set(self._ports):
                 lines.append(segment.describe(self._ports[0]))

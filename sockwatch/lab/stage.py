@@ -19,9 +19,9 @@ from sockwatch.model.state import State
 SETTLE_SECONDS = 10.0
 """How long the kernel gets to show the states that a scenario waits for."""
 POLL_SECONDS = 0.02
-INDENT = 17
 
-Tell = Callable[[str], None]
+Tell = Callable[[str | None, str], None]
+"""Takes who did something (`server[123]`, or nobody in particular), and what; None begins a plain sentence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,15 +34,19 @@ class _Told:
     tap: Tap
 
     def ask(self, verb: str, arguments: dict[str, Any], telling: str) -> Any:
-        self.tell(f"{f'{self.role}[{self.player.pid}]':<{INDENT}}{telling}")
+        self.tell(f"{self.role}[{self.player.pid}]", telling)
         try:
             return self.player.ask(verb, arguments)
         except OSError as error:
-            self.tell(f"{'':<{INDENT}}refused: {errno.errorcode.get(error.errno or 0, error)}")
+            self.tell("", f"refused: {errno.errorcode.get(error.errno or 0, error)}")
             raise
         finally:
-            for line in self.tap.read():
-                self.tell(f"{'':<{INDENT}}{line}")
+            _show_packets(self.tap, self.tell)
+
+
+def _show_packets(tap: Tap, tell: Tell) -> None:
+    for line in tap.read():
+        tell("", line)
 
 
 class Stage:
@@ -53,7 +57,7 @@ class Stage:
 
     def __init__(self, *, clock: Clock, tell: Tell, family: Family = Family.IPV4) -> None:
         self.clock = clock
-        self.tell = tell
+        self._tell = tell
         self.family = family
         self.in_user_namespace = enter_private_network()
         self._players: dict[Role, Player] = {}
@@ -67,7 +71,7 @@ class Stage:
             f"lab-{role}", lambda verb, arguments: getattr(hands, verb)(**arguments), tuple(self._players.values())
         )
         self._players[role] = player
-        return Actor(self.family, _Told(role=role, player=player, tell=self.tell, tap=self.tap))
+        return Actor(self.family, _Told(role=role, player=player, tell=self._tell, tap=self.tap))
 
     @property
     def pids(self) -> Mapping[Role, int]:
@@ -82,9 +86,13 @@ class Stage:
             player.end()
         self.tap.close()
 
+    def tell(self, sentences: str) -> None:
+        """Say what is going on, in plain sentences."""
+        self._tell(None, sentences)
+
     def set_sysctl(self, name: str, value: str) -> None:
         """Set a sysctl of the stage's namespace; the host keeps its own."""
-        self.tell(f"{'sysctl':<{INDENT}}{name} = {value}")
+        self._tell("sysctl", f"{name} = {value}")
         write_sysctl(name, value)
 
     def await_states(self, **wanted: int) -> None:
@@ -97,7 +105,8 @@ class Stage:
         while True:
             counts = count_states()
             if all(counts[state] == count for state, count in states.items()):
-                self.tell(f"{'states':<{INDENT}}{describe(counts)}")
+                _show_packets(self.tap, self._tell)
+                self._tell("states", describe(counts))
                 return
             if self.clock.monotonic() > deadline:
                 missing = describe(Counter(states))

@@ -15,9 +15,9 @@ def provoke(stage: Stage) -> None:
     stage.client.close()
     stage.await_states(close_wait=COUNT, fin_wait_2=COUNT)
     stage.tell(
-        "100 bytes and the FIN wait in each receive queue (Recv-Q 101): the server hangs, or has lost the sockets."
+        "100 bytes and the FIN wait in each receive queue (Recv-Q 101): the server hangs, or has lost the sockets. "
+        "If it called close() now, the kernel would answer the unread data with a reset."
     )
-    stage.tell("If it called close() now, the kernel would answer the unread data with a reset.")
 
 
 SCENARIO = Scenario(

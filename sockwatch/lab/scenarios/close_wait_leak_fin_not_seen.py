@@ -14,9 +14,9 @@ def provoke(stage: Stage) -> None:
     stage.client.close()
     stage.await_states(close_wait=COUNT, fin_wait_2=COUNT)
     stage.tell(
-        "The server was told by poll() and did not listen: the FIN waits in its receive queue as one unread byte."
+        "The server was told by poll() and did not listen: the FIN waits in its receive queue as one unread byte. "
+        "The kernel ends the clients' half after tcp_fin_timeout. Nothing ever ends the server's half."
     )
-    stage.tell("The kernel ends the clients' half after tcp_fin_timeout. Nothing ever ends the server's half.")
 
 
 SCENARIO = Scenario(

@@ -14,8 +14,10 @@ def provoke(stage: Stage) -> None:
     stage.client.close()
     stage.server.read_to_end()
     stage.await_states(close_wait=COUNT, fin_wait_2=COUNT)
-    stage.tell("read() returned 0, the receive queue is empty, and close() was forgotten: a leak of file descriptors.")
-    stage.tell("The kernel ends the clients' half after tcp_fin_timeout. Nothing ever ends the server's half.")
+    stage.tell(
+        "read() returned 0, the receive queue is empty, and close() was forgotten: a leak of file descriptors. "
+        "The kernel ends the clients' half after tcp_fin_timeout. Nothing ever ends the server's half."
+    )
 
 
 SCENARIO = Scenario(
