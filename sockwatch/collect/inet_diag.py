@@ -1,0 +1,191 @@
+"""Windows of inet_diag messages -> columns. Pure: bytes in, numpy out.
+
+struct inet_diag_msg (include/uapi/linux/inet_diag.h) is the same for every socket; the attributes behind it differ from
+socket to socket, but not much. So one message of each length is walked, and the others are compared with it: those
+with the same attribute headers in the same places are read by column, the rest gets the next template.
+"""
+
+import socket
+import struct
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sockwatch.collect.attributes import CGROUP, SHUTDOWN, SOCKOPT, Field
+from sockwatch.collect.netlink import HEADER, Window
+from sockwatch.errors import DumpError
+from sockwatch.model.address import V4_MAPPED
+from sockwatch.model.sockets import SHUTDOWN_UNKNOWN
+from sockwatch.model.state import State
+
+BOUND_INACTIVE = 13
+"""TCPF_BOUND_INACTIVE is asked for by this bit, and answered as TCP_CLOSE (v6.8, 91051f003948)."""
+NEW_SYN_RECV = 12
+EVERY_STATE = frozenset(State)
+
+_REQUEST = struct.Struct("=BBBxI48x")
+"""struct inet_diag_req_v2: family, protocol, extensions, states, and a socket id that a dump leaves empty."""
+_ATTRIBUTE = struct.Struct("=HH")
+_TYPE_MASK = 0x3FFF
+"""NLA_TYPE_MASK: without the flags NLA_F_NESTED and NLA_F_NET_BYTEORDER."""
+_WORD = 4
+_BODY = HEADER.size
+_ATTRIBUTES = _BODY + 72
+_UNKNOWN_STATE = 0
+
+
+def _state_table() -> NDArray[np.uint8]:
+    table = np.full(256, _UNKNOWN_STATE, np.uint8)
+    table[1:12] = np.arange(1, 12)
+    table[NEW_SYN_RECV] = State.SYN_RECV
+    return table
+
+
+_STATES = _state_table()
+
+
+def request(family: int, states: frozenset[State], extensions: int) -> bytes:
+    """The payload that asks for every TCP socket of a family in these states; `extensions` is idiag_ext."""
+    bits = {int(state) for state in states}
+    if State.SYN_RECV in states:
+        bits.add(NEW_SYN_RECV)
+    if states & {State.CLOSE, State.BOUND}:
+        bits.add(BOUND_INACTIVE)
+    return _REQUEST.pack(family, socket.IPPROTO_TCP, extensions, sum(1 << bit for bit in bits))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Block:
+    """Messages with the same attributes in the same places: a row each, as 32-bit words in contiguous memory.
+
+    `attributes` has for each attribute type where its value begins in the message, and its length. The memory may be
+    reused as soon as the next window is read.
+    """
+
+    words: NDArray[np.uint32]
+    attributes: Mapping[int, tuple[int, int]]
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def column(self, offset: int, dtype: str) -> NDArray[np.integer[Any]]:
+        """The numbers at this offset of each message, as a view."""
+        return np.ndarray(len(self), dtype, self.words, offset, (self.words.strides[0],))
+
+    def field(self, field: Field) -> NDArray[np.integer[Any]] | None:
+        """A number from an attribute; None where it is absent or shorter than that."""
+        offset, length = self.attributes.get(field.attribute, (0, 0))
+        if length < field.offset + field.size:
+            return None
+        return self.column(offset + field.offset, f"u{field.size}")
+
+    def first(self, rows: int) -> Self:
+        """The first messages, at most so many."""
+        return type(self)(words=self.words[:rows], attributes=self.attributes)
+
+
+def blocks(window: Window) -> Iterator[Block]:
+    """The window's messages, sorted by shape. Raises DumpError where one is malformed."""
+    lengths = window.lengths
+    if not len(lengths):
+        return
+    shortest, longest = int(lengths.min()), int(lengths.max())
+    if shortest < _ATTRIBUTES:
+        raise DumpError(f"malformed sock_diag data: a message of {shortest} bytes")
+    if shortest == longest:
+        width = -(-longest // _WORD)
+        yield from _by_template(window.words[: len(lengths) * width].reshape(-1, width), longest)
+        return
+    for length in np.flatnonzero(np.bincount(lengths)).tolist():
+        yield from _by_template(_gather(window, length), length)
+
+
+def _gather(window: Window, length: int) -> NDArray[np.uint32]:
+    """The messages of this length, copied side by side."""
+    width = -(-length // _WORD)
+    # One element for each place where such a message may begin: taking elements copies each message in one piece.
+    places = np.ndarray(len(window.words) - width + 1, f"V{width * _WORD}", window.words, 0, (_WORD,))
+    taken: NDArray[np.uint32] = places[window.starts[window.lengths == length]].view(np.uint32)
+    return taken.reshape(-1, width)
+
+
+def _by_template(words: NDArray[np.uint32], length: int) -> Iterator[Block]:
+    while len(words):
+        headers, attributes = _walk(words[0], length)
+        alike = np.ones(len(words), np.bool_)
+        for place, header in headers:
+            alike &= words[:, place] == header
+        if alike.all():
+            yield Block(words=words, attributes=attributes)
+            return
+        yield Block(words=words[alike], attributes=attributes)
+        words = words[~alike]
+
+
+def _walk(words: NDArray[np.uint32], length: int) -> tuple[list[tuple[int, np.uint32]], dict[int, tuple[int, int]]]:
+    """One message's attribute headers by their word, and its attributes."""
+    message = words.tobytes()
+    headers: list[tuple[int, np.uint32]] = []
+    attributes: dict[int, tuple[int, int]] = {}
+    at = _ATTRIBUTES
+    while at < length:
+        if at + _ATTRIBUTE.size > length:
+            raise DumpError(f"malformed sock_diag data: {length - at} bytes are no attribute")
+        size, kind = _ATTRIBUTE.unpack_from(message, at)
+        if size < _ATTRIBUTE.size or at + size > length:
+            raise DumpError(f"malformed sock_diag data: an attribute of {size} bytes where {length - at} are left")
+        headers.append((at // _WORD, words[at // _WORD]))
+        attributes[kind & _TYPE_MASK] = (at + _ATTRIBUTE.size, size - _ATTRIBUTE.size)
+        at += -(-size // _WORD) * _WORD
+    return headers, attributes
+
+
+def write(block: Block, family: int, into: Mapping[str, NDArray[Any]]) -> None:
+    """Fill the base columns (all of COLUMN_TYPES but `netns` and `detail_row`), a row for each message.
+
+    `family` is what was asked for. Raises DumpError for another one, and for a state that TCP does not have.
+    """
+    if not (block.column(_BODY, "u1") == family).all():
+        raise DumpError("malformed sock_diag data: a socket of another address family")
+    state = _STATES[block.column(_BODY + 1, "u1")]
+    if (state == _UNKNOWN_STATE).any():
+        raise DumpError("malformed sock_diag data: a state that TCP does not have")
+    bound = (state == State.CLOSE) & (block.column(_BODY + 6, "u2") == 0)
+    state[bound] = State.BOUND
+    into["family"][:] = family
+    into["state"][:] = state
+    into["timer"][:] = block.column(_BODY + 2, "u1")
+    into["retransmits"][:] = block.column(_BODY + 3, "u1")
+    into["sport"][:] = block.column(_BODY + 4, ">u2")
+    into["dport"][:] = block.column(_BODY + 6, ">u2")
+    for name, offset in (("src", _BODY + 8), ("dst", _BODY + 24)):
+        if family == socket.AF_INET:
+            into[f"{name}_hi"][:] = 0
+            np.bitwise_or(block.column(offset, ">u4"), V4_MAPPED, out=into[f"{name}_lo"])
+        else:
+            into[f"{name}_hi"][:] = block.column(offset, ">u8")
+            into[f"{name}_lo"][:] = block.column(offset + 8, ">u8")
+    into["iface"][:] = block.column(_BODY + 40, "u4")
+    # idiag_cookie is two words, the low one first on every machine (sock_diag_save_cookie, net/core/sock_diag.c).
+    low, high = block.column(_BODY + 44, "u4"), block.column(_BODY + 48, "u4")
+    into["cookie"][:] = block.column(_BODY + 44, "u8") if sys.byteorder == "little" else _join(low, high)
+    into["expires_ms"][:] = block.column(_BODY + 52, "u4")
+    into["recv_q"][:] = block.column(_BODY + 56, "u4")
+    into["send_q"][:] = block.column(_BODY + 60, "u4")
+    into["uid"][:] = block.column(_BODY + 64, "u4")
+    into["inode"][:] = block.column(_BODY + 68, "u4")
+    for name, field, unknown in (
+        ("shutdown", SHUTDOWN, SHUTDOWN_UNKNOWN),
+        ("cgroup", CGROUP, 0),
+        ("sockopt", SOCKOPT, 0),
+    ):
+        values = block.field(field)
+        into[name][:] = unknown if values is None else values
+
+
+def _join(low: NDArray[np.integer[Any]], high: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
+    return low | high.astype(np.uint64) << np.uint64(32)
