@@ -106,6 +106,13 @@ def port_range_mask(namespace: Namespace) -> NDArray[np.bool_] | None:
     return unreserved
 
 
+def reserve_command(namespace: Namespace, ports: NDArray[np.uint16]) -> str:
+    """What to type to reserve ports besides those that are reserved: the sysctl is replaced as a whole."""
+    present = namespace.sysctls.get("net.ipv4.ip_local_reserved_ports", "").strip()
+    wanted = [*([present] if present else []), *map(str, np.unique(ports).tolist())]
+    return f"sysctl -w net.ipv4.ip_local_reserved_ports={','.join(wanted)}"
+
+
 def usable_ports(snapshot: Snapshot, netns: int) -> NDArray[np.bool_]:
     """The ports that connect() may choose from in a namespace.
 

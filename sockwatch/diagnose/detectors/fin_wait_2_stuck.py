@@ -58,8 +58,8 @@ VARIANTS = ("held", "orphaned")
 TELLINGS = {
     "held": Telling(
         summary="{who} half-closed {how_many} and waits for {guilty} to close the other half",
-        cause="The application called shutdown() and keeps the descriptor; {guilty} received the FIN and does not close. "
-        "Nothing ends this wait but the other end.",
+        cause="The application called shutdown() and keeps the descriptor; {guilty} received the FIN and does not "
+        "close. Nothing ends this wait but the other end.",
         remedies=(
             "Fix the other end: it sits in CLOSE_WAIT and has to call close().",
             "In this application set a timeout on the wait after shutdown(), and close() when it is over.",
@@ -74,8 +74,8 @@ TELLINGS = {
     ),
     "orphaned": Telling(
         summary="{how_many} closed on this side wait for {guilty} to close",
-        cause="This end called close(); {guilty} received the FIN and does not close. The kernel drops each of them after "
-        "tcp_fin_timeout, without TIME_WAIT; the other end keeps its socket until it closes it.",
+        cause="This end called close(); {guilty} received the FIN and does not close. The kernel drops each of them "
+        "after tcp_fin_timeout, without TIME_WAIT; the other end keeps its socket until it closes it.",
         remedies=("Fix the other end: it sits in CLOSE_WAIT and has to call close().",),
         advice=(
             Advice(

@@ -25,6 +25,7 @@ from collections.abc import Iterator
 
 from sockwatch.diagnose import age
 from sockwatch.diagnose.detector import Detector, Settings
+from sockwatch.diagnose.ports import reserve_command
 from sockwatch.diagnose.verdict import Advice, Telling, split, subject, tell
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Effect, Finding, Severity
@@ -36,8 +37,7 @@ CODE = "self_connect"
 VARIANTS = ("live", "time_wait")
 
 REMEDIES = (
-    "Reserve the port: sysctl -w net.ipv4.ip_local_reserved_ports={port} (add it to what is there, and to a file in "
-    "/etc/sysctl.d).",
+    "Reserve the port: {reserve} (and put it into a file in /etc/sysctl.d).",
     "Or let the service listen on a port outside net.ipv4.ip_local_port_range.",
     "In the client compare both ends after connect() and close and retry when they are equal.",
 )
@@ -62,15 +62,15 @@ ADVICE = (
 TELLINGS = {
     "live": Telling(
         summary="{who} is connected to itself on port {port}",
-        cause="It tried to reach port {port} on this host while nothing listened there, and the kernel gave it the same "
-        "port as source port. It talks to itself, and the real service cannot bind the port.",
+        cause="It tried to reach port {port} on this host while nothing listened there, and the kernel gave it the "
+        "same port as source port. It talks to itself, and the real service cannot bind the port.",
         remedies=("Close the connection now (restart {who}) so that the service can start.", *REMEDIES),
         advice=ADVICE,
     ),
     "time_wait": Telling(
         summary="a client was connected to itself on port {port} within the last minute",
-        cause="It tried to reach port {port} on this host while nothing listened there, and the kernel gave it the same "
-        "port as source port. The connection is closed; its TIME_WAIT ends by itself. It will happen again.",
+        cause="It tried to reach port {port} on this host while nothing listened there, and the kernel gave it the "
+        "same port as source port. The connection is closed; its TIME_WAIT ends by itself. It will happen again.",
         remedies=REMEDIES,
         advice=ADVICE,
     ),
@@ -97,8 +97,8 @@ def detect(window: Window, settings: Settings) -> Iterator[Finding]:
             severity=Severity.WARNING,
             subject=where,
             ages=ages.take(rows),
-            evidence={"port": int(group.sport[0])},
             port=str(where.local).rpartition(":")[2],
+            reserve=reserve_command(window.namespaces[int(group.netns[0])], group.sport),
         )
 
 

@@ -1,0 +1,188 @@
+"""The kernel may hand a service's port to a client.
+
+What it sees:
+    A listening port inside ip_local_port_range that is not reserved (listener). A local port of that range that nobody
+    listens on while clients keep trying it (target): sockets in SYN_SENT towards it, or, with two looks, what earlier
+    connections left behind while attempts to connect keep failing.
+
+Why it matters:
+    While the service is down, for a restart for example, any client may get its port as source port; the service then
+    cannot bind it. A client that keeps trying the closed port may get that port itself and connect to itself.
+
+Kernel fields:
+    idiag_sport, idiag_dport, idiag_state; net.ipv4.ip_local_port_range and ip_local_reserved_ports; Tcp.AttemptFails.
+
+When it is wrong:
+    A service that let the kernel choose its port (bind() to port 0) does not mind losing it. connect() tries ports of
+    the parity of the range's low end first, bind() to port 0 the others: the evidence says who takes this one first.
+    That attempts fail is counted for the namespace, not for the port, so target without SYN_SENT is only a guess.
+
+What to do:
+    Reserve the port in net.ipv4.ip_local_reserved_ports, or move the service out of the range.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sockwatch.diagnose.detector import Detector, Settings
+from sockwatch.diagnose.ends import peer_is_local
+from sockwatch.diagnose.ports import SYSCTLS, port_range_mask, reserve_command
+from sockwatch.diagnose.role import listened_ports
+from sockwatch.diagnose.verdict import Advice, Evidence, Telling, split, subject, tell
+from sockwatch.diagnose.window import Window
+from sockwatch.model.finding import Effect, Finding, Severity
+from sockwatch.model.snapshot import Asks
+from sockwatch.model.sockets import SocketTable
+from sockwatch.model.state import State
+
+CODE = "port_theft_risk"
+VARIANTS = ("listener", "target")
+
+REMEDIES = (
+    "Reserve it: {reserve} (and put it into a file in /etc/sysctl.d).",
+    "Or move the service to a port outside net.ipv4.ip_local_port_range.",
+)
+ADVICE = (
+    Advice(
+        name="net.ipv4.ip_local_reserved_ports",
+        effect=Effect.HELPS,
+        why="neither connect() nor bind() to port 0 picks a reserved port",
+    ),
+    Advice(
+        name="net.ipv4.ip_local_port_range",
+        effect=Effect.LIMITS,
+        why="only ports inside of it can be taken",
+    ),
+)
+
+TELLINGS = {
+    "listener": Telling(
+        summary="{who} listens on port {port}, which the kernel also gives to clients",
+        cause="The port lies in net.ipv4.ip_local_port_range and is not reserved. While the service is down a client "
+        "may get it as source port, and the service cannot start again until that client is gone.",
+        remedies=REMEDIES,
+        advice=ADVICE,
+    ),
+    "target": Telling(
+        summary="clients on this host keep trying port {port}, where nothing listens: one may connect to itself",
+        cause="The port lies in net.ipv4.ip_local_port_range and is not reserved. Each attempt draws a source port from "
+        "the same range; when it draws {port} itself, the socket connects to itself and blocks the service's port.",
+        remedies=("Start the service, or stop its clients.", *REMEDIES),
+        advice=ADVICE,
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TheftSettings(Settings):
+    """When a closed port counts as tried."""
+
+    remains: int = 3
+    """target, without SYN_SENT: sockets of earlier connections to the port that are still there."""
+
+
+def detect(window: Window, settings: TheftSettings) -> Iterator[Finding]:
+    """One finding per listening port; one per address and port that clients try."""
+    yield from _listeners(window)
+    yield from _targets(window, settings)
+
+
+def suspects(window: Window, settings: TheftSettings) -> SocketTable:
+    """The listeners inside the range, and the clients of closed ports."""
+    return SocketTable.concatenate([_listening_in_range(window), _tried(window, settings)])
+
+
+def _listeners(window: Window) -> Iterator[Finding]:
+    listeners = _listening_in_range(window)
+    for rows in split(listeners.netns, listeners.sport, window.owners.of(listeners)):
+        group = listeners.take(rows)
+        where = subject(window, group, remote=False)
+        yield tell(
+            window,
+            group,
+            TELLINGS["listener"],
+            code=CODE,
+            variant="listener",
+            severity=Severity.INFO,
+            subject=where,
+            evidence={"taken_first_by": _taken_first_by(window, group)},
+            port=str(where.local).rpartition(":")[2],
+            reserve=reserve_command(window.namespaces[int(group.netns[0])], group.sport),
+        )
+
+
+def _targets(window: Window, settings: TheftSettings) -> Iterator[Finding]:
+    tried = _tried(window, settings)
+    for rows in split(tried.netns, tried.dst_hi, tried.dst_lo, tried.dport):
+        group = tried.take(rows)
+        certain = bool(group.is_in_state(State.SYN_SENT).any())
+        where = subject(window, group)
+        evidence: Evidence = {} if certain else {"confidence": "low"}
+        yield tell(
+            window,
+            group,
+            TELLINGS["target"],
+            code=CODE,
+            variant="target",
+            severity=Severity.WARNING if certain else Severity.INFO,
+            subject=where,
+            evidence=evidence,
+            port=str(where.remote).rpartition(":")[2],
+            reserve=reserve_command(window.namespaces[int(group.netns[0])], group.dport),
+        )
+
+
+def _in_range(window: Window) -> NDArray[np.bool_]:
+    """Which ports the kernel gives to clients: a mask of shape (namespaces, 65536)."""
+    none = np.zeros(65536, np.bool_)
+    masks = [port_range_mask(namespace) for namespace in window.namespaces]
+    return np.array([none if mask is None else mask for mask in masks])
+
+
+def _listening_in_range(window: Window) -> SocketTable:
+    listeners = window.sockets.in_state(State.LISTEN)
+    return listeners.take(_in_range(window)[listeners.netns, listeners.sport])
+
+
+def _tried(window: Window, settings: TheftSettings) -> SocketTable:
+    """Clients of a port of this host in the range that nobody listens on."""
+    clients = window.sockets.take(~window.sockets.is_in_state(State.LISTEN, State.BOUND))
+    ours = _in_range(window)
+    closed = ours & ~listened_ports(window.current)
+    clients = clients.take(closed[clients.netns, clients.dport] & closed[clients.netns, clients.sport])
+    clients = clients.take(clients.sport != clients.dport)
+    clients = clients.take(peer_is_local(window.current, clients))
+    trying = clients.is_in_state(State.SYN_SENT)
+    left_behind = np.zeros(len(clients), np.bool_)
+    if _attempts_fail(window):
+        for rows in split(clients.netns, clients.dst_hi, clients.dst_lo, clients.dport):
+            left_behind[rows] = len(rows) >= settings.remains
+    return clients.take(trying | left_behind)
+
+
+def _attempts_fail(window: Window) -> bool:
+    """Whether connect() was refused anywhere in these namespaces since the previous look."""
+    if window.previous is None:
+        return False
+    now = [namespace.counters.get("Tcp.AttemptFails", 0) for namespace in window.namespaces]
+    then = [namespace.counters.get("Tcp.AttemptFails", 0) for namespace in window.previous.namespaces]
+    return sum(now) > sum(then)
+
+
+def _taken_first_by(window: Window, listeners: SocketTable) -> str:
+    ends = window.namespaces[int(listeners.netns[0])].port_range()
+    if ends is None:
+        return ""
+    return "connect()" if (int(listeners.sport[0]) - ends[0]) % 2 == 0 else "bind() to port 0"
+
+
+DETECTOR = Detector(
+    variants=VARIANTS,
+    asks=Asks(sysctls=SYSCTLS),
+    settings=TheftSettings(),
+    detect=detect,
+    suspects=suspects,
+)
