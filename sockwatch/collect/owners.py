@@ -141,9 +141,10 @@ class OwnerFinder:
 
         A socket with inode 0 has no file, so it has no holder and is no gap. Without any other socket nothing is read.
         """
-        wanted = np.unique(suspects.inode[suspects.inode != 0])
-        if not len(wanted):
+        held = suspects.inode[suspects.inode != 0]
+        if not len(held):  # asked before np.unique, whose first call imports numpy.ma: a healthy host does without
             return Owners(), ()
+        wanted = np.unique(held)
         try:
             owners = self._describe(self._locate(wanted))
         except OSError as error:  # no /proc, or no file descriptor left for this process
