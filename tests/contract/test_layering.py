@@ -1,11 +1,12 @@
 """Imports point one way: docs/architecture.md."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from contract.repository import PACKAGE, calls, imports, modules
+from contract.repository import PACKAGE, ROOT, calls, imports, modules
 
 LEAVES = frozenset({"clock", "errors", "nearest"})
 LAYERS: Mapping[str, frozenset[str]] = {
@@ -41,7 +42,7 @@ def test_imports_point_one_way(path: Path) -> None:
 
 
 def test_every_part_has_a_layer_and_every_layer_a_part() -> None:
-    assert {part_of(path) for path in modules()} | {"config", "__main__"} == LAYERS.keys()
+    assert {part_of(path) for path in modules()} == LAYERS.keys()
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "diagnose").rglob("*.py")), ids=lambda path: path.stem)
@@ -49,3 +50,9 @@ def test_diagnosis_touches_nothing_outside(path: Path) -> None:
     allowed = PURE | {"sockwatch"} | ({"importlib", "pkgutil"} if path.stem == "registry" else set())
     assert {name.split(".")[0] for name in imports(path)} <= allowed
     assert not calls(path) & {"open", "print", "input", "eval", "exec", "__import__"}
+
+
+def test_the_listing_in_the_docs_is_the_listing() -> None:
+    listing = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^      (\w+)(?:/|\.py) ", listing, re.MULTILINE))
+    assert listed == {part_of(path) for path in modules()} - {"__init__"}
