@@ -1,35 +1,42 @@
-"""Columns that grow while a dump comes in, without ever being in memory twice."""
+"""Columns that grow while a dump comes in, and are never in memory twice."""
 
 from collections.abc import Mapping
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, PAGESIZE, mmap
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-_FIRST_ROWS = 1 << 12
-
 
 class Columns:
-    """Named columns of equal length; `len()` is the number of rows written."""
+    """Named columns of equal length; `len()` is the number of rows written.
+
+    Each lives in a mapping of its own: to grow, the kernel moves its pages instead of copying them (mremap), and room
+    that nobody has written to takes no memory. A mapping that somebody looks at cannot move, so no view that was taken
+    from here may be alive when rows are added; Python raises BufferError if one is.
+    """
 
     def __init__(self, types: Mapping[str, type[np.generic]]) -> None:
-        self._columns: dict[str, NDArray[Any]] = {name: np.empty(0, dtype) for name, dtype in types.items()}
-        self._room = 0
+        self._types = {name: np.dtype(kind) for name, kind in types.items()}
+        self._memory = {name: mmap(-1, PAGESIZE, MAP_PRIVATE | MAP_ANONYMOUS) for name in types}
+        self._room = PAGESIZE // max((kind.itemsize for kind in self._types.values()), default=1)
         self._rows = 0
 
     def __len__(self) -> int:
         return self._rows
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        """One column as it is now; the view must not outlive the next extend()."""
-        return self._columns[name][: self._rows]
+        """One column, as a view."""
+        return self._view(name, 0)
 
     def extend(self, rows: int) -> dict[str, NDArray[Any]]:
-        """So many new rows, as views to be filled before anything else happens here."""
+        """So many new rows, as views to be filled."""
         start, self._rows = self._rows, self._rows + rows
         if self._rows > self._room:
-            self._reallocate(max(self._rows, self._room + self._room // 4, _FIRST_ROWS))
-        return {name: column[start : self._rows] for name, column in self._columns.items()}
+            self._room = max(self._rows, 2 * self._room)
+            for name, memory in self._memory.items():
+                memory.resize(self._room * self._types[name].itemsize)
+        return {name: self._view(name, start) for name in self._types}
 
     def truncate(self, rows: int) -> None:
         """Forget every row but the first ones."""
@@ -37,18 +44,15 @@ class Columns:
 
     def keep(self, rows: NDArray[np.intp]) -> None:
         """Forget every row but these, and put them in this order."""
-        for column in self._columns.values():
+        for name in self._types:
+            column = self._view(name, 0)
             column[: len(rows)] = column[rows]
         self._rows = len(rows)
 
     def finish(self) -> dict[str, NDArray[Any]]:
-        """The columns, at their length; nothing can be added afterwards."""
-        self._reallocate(self._rows)
-        return self._columns
+        """Every column, as a view that keeps it alive; nothing can be added while there is one."""
+        return {name: self._view(name, 0) for name in self._types}
 
-    def _reallocate(self, rows: int) -> None:
-        # The kernel moves the pages of a large array instead of copying them (mremap), so that a million sockets
-        # need their columns once, not twice. No view is alive here, which is what refcheck would look for.
-        for column in self._columns.values():
-            column.resize(rows, refcheck=False)
-        self._room = rows
+    def _view(self, name: str, start: int) -> NDArray[Any]:
+        kind = self._types[name]
+        return np.ndarray(self._rows - start, kind, self._memory[name], start * kind.itemsize)

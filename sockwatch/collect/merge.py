@@ -1,4 +1,8 @@
-"""Two passes over the same sockets -> one table: a cookie is a socket's identity for as long as it lives."""
+"""Two passes over the same sockets -> one table: a cookie is a socket's identity for as long as it lives.
+
+Cookies are numbered as sockets are first listed, so their low bits spread well: tables indexed by them rule out almost
+every row, and only the rest is sorted.
+"""
 
 from typing import Any
 
@@ -7,8 +11,7 @@ from numpy.typing import NDArray
 
 from sockwatch.collect.columns import Columns
 
-_FILTER_BITS = 20
-_FILTER_MASK = np.uint64((1 << _FILTER_BITS) - 1)
+_FEW_BITS = 20
 
 
 def drop_doubles(columns: Columns) -> NDArray[np.intp] | None:
@@ -17,14 +20,27 @@ def drop_doubles(columns: Columns) -> NDArray[np.intp] | None:
     Returns the rows that stayed, or None where nothing was double.
     """
     cookies = columns["cookie"]
-    ordered = np.sort(cookies)
-    if not (ordered[1:] == ordered[:-1]).any():
+    numbers = np.arange(len(cookies), dtype=np.int32)
+    bits = max(len(cookies).bit_length() + 1, _FEW_BITS)
+    slot = _slot(cookies, bits)
+    holder = np.empty(1 << bits, np.int32)
+    holder[slot] = numbers
+    displaced = holder[slot] != numbers
+    if not displaced.any():
         return None
-    order = np.argsort(cookies, kind="stable")
-    last = np.append(cookies[order[1:]] != cookies[order[:-1]], True)
-    rows = np.sort(order[last])
-    columns.keep(rows)
-    return rows
+    shared = np.zeros(1 << bits, np.bool_)
+    shared[slot[displaced]] = True
+    rows = np.flatnonzero(shared[slot])
+    order = np.argsort(cookies[rows], kind="stable")
+    ordered = cookies[rows[order]]
+    doubled = np.append(ordered[1:] == ordered[:-1], False)
+    if not doubled.any():
+        return None
+    stays = np.ones(len(cookies), np.bool_)
+    stays[rows[order[doubled]]] = False
+    kept = np.flatnonzero(stays)
+    columns.keep(kept)
+    return kept
 
 
 def merge(table: Columns, fresher: Columns) -> NDArray[np.intp]:
@@ -33,29 +49,29 @@ def merge(table: Columns, fresher: Columns) -> NDArray[np.intp]:
     Neither holds a cookie twice. Returns for each row of `fresher` its row in `table`.
     """
     place = _find(fresher["cookie"], table["cookie"])
-    known = place >= 0
-    names = list(table.extend(0))
-    new = np.flatnonzero(~known)
+    new = np.flatnonzero(place < 0)
     place[new] = np.arange(len(table), len(table) + len(new))
-    appended = table.extend(len(new))
-    for name in names:
-        values = fresher[name]
-        appended[name][:] = values[new]
-        table[name][place[known]] = values[known]
+    for name, column in table.extend(len(new)).items():
+        column[:] = fresher[name][new]
+        table[name][place] = fresher[name]
     return place
 
 
 def _find(wanted: NDArray[np.uint64], cookies: NDArray[np.uint64]) -> NDArray[np.intp]:
-    """Where in `cookies` each wanted one is, or -1. Few are wanted of many, so a table of bits rules out most."""
+    """Where in `cookies` each wanted one is, or -1; few are wanted of many."""
     place = np.full(len(wanted), -1, np.intp)
     if not len(wanted):
         return place
-    plausible = np.zeros(1 << _FILTER_BITS, np.bool_)
-    plausible[wanted & _FILTER_MASK] = True
-    rows = np.flatnonzero(plausible[cookies & _FILTER_MASK])
+    plausible = np.zeros(1 << _FEW_BITS, np.bool_)
+    plausible[_slot(wanted, _FEW_BITS)] = True
+    rows = np.flatnonzero(plausible[_slot(cookies, _FEW_BITS)])
     order = np.argsort(wanted)
     ordered: NDArray[Any] = wanted[order]
     at = np.minimum(np.searchsorted(ordered, cookies[rows]), len(ordered) - 1)
     same = ordered[at] == cookies[rows]
     place[order[at[same]]] = rows[same]
     return place
+
+
+def _slot(cookies: NDArray[np.uint64], bits: int) -> NDArray[np.int32]:
+    return (cookies & np.uint64((1 << bits) - 1)).astype(np.int32)
