@@ -35,7 +35,8 @@ _VERSION = b"1"
 _LENGTH = struct.Struct("<I")
 _GZIP = 31
 """wbits for zlib: a gzip header and a CRC-32 of everything."""
-_LEVEL = 6
+_LEVEL = 3
+"""6 saves 5 % of the size for three times the time."""
 _CHUNK = 1 << 16
 
 

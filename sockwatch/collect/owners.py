@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sockwatch.clock import Clock
-from sockwatch.collect.processes import describe
+from sockwatch.collect.processes import count_fds, describe
 from sockwatch.model.snapshot import UNKNOWN, Gap, Owners, Process
 from sockwatch.model.sockets import SocketTable
 
@@ -189,7 +189,8 @@ class OwnerFinder:
         """Every open socket of every process, as far as the time allows."""
         started = self._clock.monotonic()
         walk = _Walk(frozenset(wanted.tolist()), self._capacity)
-        pids = [int(name) for name in os.listdir(self._proc) if name.isdecimal()]  # noqa: PTH208 - names, not paths
+        # The process with the most files last, so that it takes only its own time.
+        pids = sorted((int(path.name) for path in self._proc.iterdir() if path.name.isdecimal()), key=self._count_fds)
 
         def out_of_time() -> bool:
             return self._clock.monotonic() > deadline
@@ -208,6 +209,9 @@ class OwnerFinder:
                 unreached = len(pids) - number
                 break
         return walk.listing(walked_at=started, unreached=unreached)
+
+    def _count_fds(self, pid: int) -> int:
+        return count_fds(self._proc / str(pid))
 
     def _describe(self, rows: NDArray[np.intp]) -> Owners:
         """Turn rows into processes, oldest first; one that vanished meanwhile holds nothing any more."""
@@ -247,17 +251,17 @@ class OwnerFinder:
             return ()
         listing = self._listing
         refused = sum(not self._is_kernel_thread(pid) for pid in listing.refused)
-        reasons = {
-            f"{refused} processes: no permission to read their file descriptors "
-            "(CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH)": refused,
-            f"{listing.unreached} processes: not reached within {self._budget:g} s": listing.unreached,
-            f"{listing.forgotten} open sockets: more than the {self._capacity} that are kept": listing.forgotten,
-        }
-        gaps = tuple(Gap(what="owners", why=why, count=count) for why, count in reasons.items() if count)
+        permission = "no permission to read their file descriptors (CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH)"
+        reasons = (
+            (refused, "process", permission),
+            (listing.unreached, "process", f"not read within {self._budget:g} s"),
+            (listing.forgotten, "open socket", f"more than the {self._capacity} that are kept"),
+        )
+        gaps = tuple(_gap(count, noun, why) for count, noun, why in reasons if count)
         if gaps or not unknown:
             return gaps
         why = "no process has them (closed meanwhile, the kernel's own, or held in another PID namespace)"
-        return (Gap(what="owners", why=f"{unknown} sockets: {why}", count=unknown),)
+        return (_gap(unknown, "socket", why),)
 
     def _is_kernel_thread(self, pid: int) -> bool:
         """Whether it is a thread of the kernel, which has no open files that anybody could miss."""
@@ -266,6 +270,11 @@ class OwnerFinder:
         except (*_VANISHED, PermissionError):
             return False
         return bool(int(_fields_after_name(stat)[6]) & _PF_KTHREAD)
+
+
+def _gap(count: int, noun: str, why: str) -> Gap:
+    plural = "" if count == 1 else "es" if noun.endswith("s") else "s"
+    return Gap(what="owners", why=f"{count} {noun}{plural}: {why}", count=count)
 
 
 @contextmanager

@@ -23,8 +23,7 @@ _OPEN_FILES = "Max open files"
 def describe(pid: int, *, proc: Path, fds: int | None = None) -> Process | None:
     """The process, or None where it is gone or hidden (hidepid).
 
-    `fds` is how many open files somebody counted; a kernel that knows the number itself (v6.2, f1f1f2569901) is
-    believed first.
+    `fds` is how many open files somebody counted; what count_fds() says comes first.
     """
     import psutil  # noqa: PLC0415 - 20 ms, and a healthy host has nobody to name
 
@@ -43,9 +42,20 @@ def describe(pid: int, *, proc: Path, fds: int | None = None) -> Process | None:
         started=started,
         unit=unit,
         container=container,
-        fds=_count_fds(folder) or fds,
+        fds=count_fds(folder) or fds,
         fd_limit=_parse_fd_limit(_read(folder / "limits")),
     )
+
+
+def count_fds(folder: Path) -> int:
+    """How many files the process of this folder has open, without listing them; 0 where the kernel does not say.
+
+    It does since v6.2 (f1f1f2569901), to everybody.
+    """
+    try:
+        return (folder / "fd").stat().st_size
+    except OSError:
+        return 0
 
 
 def parse_cgroup(text: str) -> tuple[str | None, str | None]:
@@ -74,14 +84,6 @@ def _parse_fd_limit(text: str) -> int | None:
             soft = line.removeprefix(_OPEN_FILES).split()[0]
             return int(soft) if soft.isdecimal() else None
     return None
-
-
-def _count_fds(folder: Path) -> int:
-    """How many files the process has open, without reading the folder; 0 where this kernel does not say."""
-    try:
-        return (folder / "fd").stat().st_size
-    except OSError:
-        return 0
 
 
 def _read(path: Path) -> str:

@@ -5,32 +5,32 @@ fd00::/8, the same wherever it occurs, so that both ends of a connection still m
 is lost.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sockwatch.model.address import V4_MAPPED, is_any, is_loopback, is_v4
+from sockwatch.model.grouping import group
 from sockwatch.model.snapshot import Namespace, Owners, Snapshot
 from sockwatch.model.sockets import SocketTable
 
 _TEN = np.uint64(10 << 24)
-_TEN_SIZE = 1 << 24
 _FD00 = np.uint64(0xFD << 56)
-_ADDRESS = np.dtype([("hi", np.uint64), ("lo", np.uint64)])
+_ONE = np.uint64(1)
 
-Addresses = NDArray[np.void]
+Half = NDArray[np.uint64]
 Rename = Callable[[str], str]
 
 
 def redact(looks: Sequence[Snapshot]) -> tuple[Snapshot, ...]:
     """The same looks under other names: host, namespaces, processes, units, containers, and addresses.
 
-    A name gets the same replacement in every look. Which one is drawn anew for each call.
+    What is the same in two looks stays the same. Addresses are drawn anew for each call.
     """
-    old = _addresses_in(looks)
-    new = _replace_addresses(old)
+    if not looks:
+        return ()
     process, unit, container, netns = (_numbered(kind) for kind in ("process", "unit", "container", "netns"))
     host = _numbered("host")
 
@@ -42,10 +42,10 @@ def redact(looks: Sequence[Snapshot]) -> tuple[Snapshot, ...]:
             look,
             host=host(look.host),
             namespaces=tuple(_rename_namespace(namespace, netns) for namespace in look.namespaces),
-            sockets=_readdress(look.sockets, old, new),
+            sockets=sockets,
             owners=_rename_owners(look.owners, process, rename_unit, container),
         )
-        for look in looks
+        for look, sockets in zip(looks, _readdress([look.sockets for look in looks]), strict=True)
     )
 
 
@@ -76,38 +76,29 @@ def _rename_owners(owners: Owners, process: Rename, unit: Rename, container: Ren
     )
 
 
-def _pairs(hi: NDArray[np.uint64], lo: NDArray[np.uint64]) -> Addresses:
-    pairs = np.empty(len(hi), _ADDRESS)
-    pairs["hi"], pairs["lo"] = hi, lo
-    return pairs
+def _readdress(tables: Sequence[SocketTable]) -> Iterator[SocketTable]:
+    """The tables with other addresses, each the same in all of them."""
+    hi = np.concatenate([half for table in tables for half in (table.src_hi, table.dst_hi)])
+    lo = np.concatenate([half for table in tables for half in (table.src_lo, table.dst_lo)])
+    groups = group(hi, lo)
+    hi, lo = (half[groups.index] for half in _draw(hi[groups.first], lo[groups.first]))
+    start = 0
+    for table in tables:
+        middle, end = start + len(table), start + 2 * len(table)
+        yield replace(
+            table, src_hi=hi[start:middle], src_lo=lo[start:middle], dst_hi=hi[middle:end], dst_lo=lo[middle:end]
+        )
+        start = end
 
 
-def _addresses_in(looks: Iterable[Snapshot]) -> Addresses:
-    """Every address of every look once, sorted."""
-    every = [np.empty(0, _ADDRESS)]
-    for look in looks:
-        sockets = look.sockets
-        every += [_pairs(sockets.src_hi, sockets.src_lo), _pairs(sockets.dst_hi, sockets.dst_lo)]
-    return np.unique(np.concatenate(every))
-
-
-def _replace_addresses(old: Addresses) -> Addresses:
-    """For each of them its replacement, in an order that says nothing about the old one."""
-    new = old.copy()
-    kept = is_any(old["hi"], old["lo"]) | is_loopback(old["hi"], old["lo"])
-    v4 = is_v4(old["hi"], old["lo"]) & ~kept
+def _draw(hi: Half, lo: Half) -> tuple[Half, Half]:
+    """A replacement for each of these addresses, in an order that says nothing about them."""
+    kept = is_any(hi, lo) | is_loopback(hi, lo)
+    v4 = is_v4(hi, lo) & ~kept
     v6 = ~v4 & ~kept
     random = np.random.default_rng()
-    numbers = random.choice(_TEN_SIZE - 2, size=int(v4.sum()), replace=False).astype(np.uint64) + np.uint64(1)
-    new["lo"][v4] = V4_MAPPED | _TEN | numbers
-    new["hi"][v6] = _FD00
-    new["lo"][v6] = random.permutation(int(v6.sum())).astype(np.uint64) + np.uint64(1)
-    return new
-
-
-def _readdress(sockets: SocketTable, old: Addresses, new: Addresses) -> SocketTable:
-    source = new[np.searchsorted(old, _pairs(sockets.src_hi, sockets.src_lo))]
-    destination = new[np.searchsorted(old, _pairs(sockets.dst_hi, sockets.dst_lo))]
-    return replace(
-        sockets, src_hi=source["hi"], src_lo=source["lo"], dst_hi=destination["hi"], dst_lo=destination["lo"]
-    )
+    hi, lo = hi.copy(), lo.copy()
+    lo[v4] = V4_MAPPED | _TEN | (random.permutation(int(v4.sum())).astype(np.uint64) + _ONE)
+    hi[v6] = _FD00
+    lo[v6] = random.permutation(int(v6.sum())).astype(np.uint64) + _ONE
+    return hi, lo
