@@ -1,0 +1,174 @@
+from builders import later, namespace, process, snapshot, socket, window
+from sockwatch.diagnose.detectors.close_wait_leak import DETECTOR
+from sockwatch.diagnose.window import Window
+from sockwatch.model.finding import Finding, Severity
+from sockwatch.model.state import State
+
+SERVER = process(812, "orders-api", fds=90, fd_limit=1024)
+CLIENT = process(900, "gateway")
+LISTENER = socket(State.LISTEN, "0.0.0.0:8080", inode=1)
+
+
+def stuck(number: int, seconds: float = 61.0, **columns: object) -> dict[str, object]:
+    """One connection that the peer closed so long ago."""
+    silence = {"last_ack_recv": seconds * 1e3, "last_data_recv": seconds * 1e3 + 500}
+    row = {"inode": 100 + number, "recv_q": 0} | silence | columns
+    return socket(State.CLOSE_WAIT, "10.0.0.1:8080", f"10.0.0.7:{50000 + number}", **row)
+
+
+def detect(seen: Window) -> list[Finding]:
+    return list(DETECTOR.detect(seen, DETECTOR.settings))
+
+
+def test_fires_with_process_service_age_and_evidence() -> None:
+    rows = [stuck(i) for i in range(23)]
+    [finding] = detect(window(LISTENER, *rows, holders={row["inode"]: [SERVER] for row in rows}))
+    assert (finding.code, finding.variant, finding.count) == ("close_wait_leak", "not_closed", 23)
+    assert finding.severity is Severity.WARNING
+    assert finding.subject.process == SERVER
+    assert (finding.subject.local, finding.subject.remote) == ("10.0.0.1:8080", "10.0.0.7:*")
+    assert finding.oldest_seconds == 61.0
+    assert finding.evidence == {
+        "recv_q_max": 0,
+        "unread_bytes": 0,
+        "fds": 90,
+        "fd_limit": 1024,
+        "oldest_seconds_max": 61.5,
+    }
+    assert finding.summary == "orders-api[812] read the end of 23 connections and never closed them"
+
+
+def test_the_receive_queue_tells_the_variant() -> None:
+    rows = [stuck(0), stuck(1, recv_q=1), stuck(2, recv_q=101), stuck(3, recv_q=1, inode=0)]
+    found = {f.variant: f for f in detect(window(LISTENER, *rows))}
+    assert set(found) == {"not_closed", "fin_not_seen", "data_unread", "never_accepted"}
+    assert found["data_unread"].evidence["unread_bytes"] == 100
+    assert found["fin_not_seen"].evidence["unread_bytes"] == 0
+
+
+def test_what_was_never_accepted_is_the_listeners_fault() -> None:
+    rows = [stuck(i, recv_q=1, inode=0, last_data_sent=61_200.0) for i in range(3)]
+    [finding] = detect(window(LISTENER, *rows, holders={1: [SERVER]}))
+    assert finding.subject.process == SERVER
+    assert finding.evidence["oldest_seconds_max"] == 61.2
+
+
+def test_silent_just_below_the_age() -> None:
+    young = stuck(0, seconds=59.9, last_data_recv=59_950.0)
+    assert not detect(window(LISTENER, young))
+
+
+def test_an_age_that_only_may_be_long_is_a_guess() -> None:
+    [finding] = detect(window(LISTENER, stuck(0, seconds=2.0, last_data_recv=7_200_000.0)))
+    assert finding.severity is Severity.INFO
+    assert finding.evidence["confidence"] == "low"
+
+
+def test_a_sure_one_is_not_diluted_by_guesses() -> None:
+    guess = stuck(0, seconds=2.0, last_data_recv=7_200_000.0)
+    [finding] = detect(window(LISTENER, guess, stuck(1)))
+    assert (finding.severity, finding.count) == (Severity.WARNING, 1)
+
+
+def test_a_second_look_settles_a_guess() -> None:
+    guess = socket(
+        State.CLOSE_WAIT, "10.0.0.1:8080", "10.0.0.7:5", cookie=7, last_ack_recv=5_000.0, last_data_recv=9e6, inode=5
+    )
+    first = snapshot(LISTENER, guess)
+    second = later(first, 60.0)
+    assert detect(Window(current=first))[0].severity is Severity.INFO
+    assert detect(Window(current=second, previous=first))[0].severity is Severity.WARNING
+
+
+def test_a_kernel_without_tcp_info_gives_no_age_and_no_verdict() -> None:
+    row = socket(State.CLOSE_WAIT, "10.0.0.1:8080", "10.0.0.7:5", inode=5)
+    assert not detect(window(LISTENER, row))
+
+
+def test_one_finding_per_process() -> None:
+    rows = [stuck(i) for i in range(4)]
+    holders = {100: [SERVER], 101: [SERVER], 102: [CLIENT], 103: [CLIENT]}
+    found = detect(window(LISTENER, *rows, holders=holders))
+    assert {(f.subject.process, f.count) for f in found} == {(SERVER, 2), (CLIENT, 2)}
+
+
+def test_every_holder_of_a_shared_socket_is_named_oldest_first() -> None:
+    [finding] = detect(window(LISTENER, stuck(0), holders={100: [SERVER, CLIENT]}))
+    assert finding.subject.process == SERVER
+    assert finding.holders == (SERVER, CLIENT)
+
+
+def test_a_client_is_grouped_by_its_destination() -> None:
+    rows = [
+        socket(
+            State.CLOSE_WAIT,
+            f"10.0.0.1:{40000 + i}",
+            f"10.0.0.{7 + i % 2}:5432",
+            inode=100 + i,
+            last_ack_recv=61_000.0,
+            last_data_recv=61_000.0,
+        )
+        for i in range(4)
+    ]
+    found = detect(window(*rows))
+    assert {(f.subject.local, f.subject.remote, f.count) for f in found} == {
+        ("10.0.0.1:*", "10.0.0.7:5432", 2),
+        ("10.0.0.1:*", "10.0.0.8:5432", 2),
+    }
+
+
+def test_accepted_connections_stay_together_when_their_listener_is_gone() -> None:
+    accepted = {"bytes_acked": 10.0, "bytes_sent": 10.0, "bytes_retrans": 0.0, "notsent_bytes": 0.0}
+    [finding] = detect(window(*(stuck(i, **accepted) for i in range(5))))
+    assert (finding.count, finding.subject.remote) == (5, "10.0.0.7:*")
+
+
+def test_the_other_end_on_this_host_is_named_and_narrows_the_age() -> None:
+    here = socket(
+        State.CLOSE_WAIT,
+        "127.0.0.1:8080",
+        "127.0.0.1:40000",
+        inode=100,
+        last_ack_recv=50_000.0,
+        last_data_recv=90_000.0,
+    )
+    there = socket(
+        State.FIN_WAIT_2,
+        "127.0.0.1:40000",
+        "127.0.0.1:8080",
+        inode=200,
+        last_ack_recv=70_000.0,
+        last_data_sent=80_000.0,
+    )
+    [finding] = detect(window(LISTENER, here, there, holders={100: [SERVER], 200: [CLIENT]}))
+    assert finding.other_end is not None
+    assert (finding.other_end.state, finding.other_end.process) == (State.FIN_WAIT_2, CLIENT)
+    assert (finding.oldest_seconds, finding.evidence["oldest_seconds_max"]) == (70.0, 80.0)
+    assert "peer_gone" not in finding.evidence
+
+
+def test_a_local_peer_without_a_socket_is_gone() -> None:
+    row = socket(State.CLOSE_WAIT, "127.0.0.1:8080", "127.0.0.1:40000", inode=1, last_ack_recv=7e4, last_data_recv=7e4)
+    assert detect(window(row))[0].evidence["peer_gone"] == 1
+
+
+def test_namespaces_are_told_apart() -> None:
+    rows = [stuck(0), stuck(1, netns=1)]
+    found = detect(window(*rows, namespaces=[namespace(), namespace("web")]))
+    assert {f.subject.netns for f in found} == {"host", "web"}
+
+
+def test_v4_mapped_and_ipv6_are_written_as_people_write_them() -> None:
+    rows = [
+        socket(State.CLOSE_WAIT, "[::1]:80", "[::1]:4000", inode=1, last_ack_recv=7e4, last_data_recv=7e4),
+        stuck(1, family=10),
+    ]
+    assert {f.subject.local for f in detect(window(*rows))} == {"[::1]:80", "10.0.0.1:8080"}
+
+
+def test_only_old_sockets_their_ends_and_their_listeners_are_suspects() -> None:
+    young = stuck(0, seconds=1.0, last_data_recv=1_000.0)
+    queued = stuck(1, recv_q=1, inode=0, last_data_sent=9e6)
+    other = socket(State.LISTEN, "0.0.0.0:9090", inode=2)
+    suspects = DETECTOR.suspects(window(LISTENER, other, young, queued, stuck(2)), DETECTOR.settings)
+    assert sorted(suspects.inode.tolist()) == [0, 1, 102]
