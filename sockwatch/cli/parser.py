@@ -13,6 +13,7 @@ from sockwatch.nearest import nearest, unknown
 
 MAX_WIDTH = 100
 _PORTS = 65536
+_YEAR = 366 * 86400.0
 
 
 class Parser(argparse.ArgumentParser):
@@ -55,7 +56,7 @@ def terminal_width() -> int:
 
 
 def seconds(text: str) -> float:
-    """A number of seconds, above 0."""
+    """A number of seconds, above 0 and up to a year."""
     value = seconds_or_zero(text)
     if value == 0:
         raise argparse.ArgumentTypeError(f'"{text}" is no number of seconds above 0')
@@ -63,12 +64,12 @@ def seconds(text: str) -> float:
 
 
 def seconds_or_zero(text: str) -> float:
-    """A number of seconds, 0 or more."""
+    """A number of seconds, from 0 to a year."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not (math.isfinite(value) and value >= 0):
+    if not 0 <= value <= _YEAR:  # NaN neither
         raise argparse.ArgumentTypeError(f'"{text}" is no number of seconds')
     return value
 

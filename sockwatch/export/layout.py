@@ -58,7 +58,7 @@ def number(value: int) -> str:
 def duration(seconds: float) -> str:
     """Seconds as people say them: `45 s`, `12 min`, `3 h 20 min`, `2 d 4 h`."""
     if seconds < _TWO_MINUTES:
-        return f"{seconds:.0f} s"
+        return f"{seconds // 1:.0f} s"
     if seconds < _HOUR:
         return f"{seconds // _MINUTE:.0f} min"
     big, small, size, part = (_HOUR, _MINUTE, "h", "min") if seconds < _DAY else (_DAY, _HOUR, "d", "h")

@@ -1,12 +1,13 @@
 """The report as text for a person: verdict first, then findings by severity, then counts and what was not seen.
 
 On a terminal the text is kept to one screen (SCREEN_LINES): the worst findings are told in full as far as they fit, at
-least one of them; the others get one line each. Everywhere else every warning and critical finding is told in full,
-because a file has no screen. Info findings are always short.
+least one of them; the others in short, and what is beyond MAX_SHORT is counted. Everywhere else every warning and
+critical finding is told in full, because a file has no screen. Info findings are always short.
 """
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import chain
 
 from sockwatch.export.layout import BOLD, DIM, GREEN, RED, YELLOW, Line, duration, number, paint, wrap
 from sockwatch.model.finding import Effect, Finding, OtherEnd, Severity, SysctlAdvice
@@ -15,7 +16,8 @@ from sockwatch.model.snapshot import Gap, Process
 
 SCREEN_LINES = 45
 MAX_SHORT = 12
-"""Findings told in one line each; what is beyond is counted."""
+"""Findings told in short on one screen; what is beyond is counted."""
+SHORT_LINES = 3
 MAX_NAMES = 3
 
 _INDENT = "  "
@@ -28,7 +30,8 @@ _EFFECT_LABEL = {Effect.HELPS: "helps", Effect.LIMITS: "limits", Effect.NONE: "n
 def render_report(report: Report, *, width: int = 80, colour: bool = False, one_screen: bool = False) -> str:
     """The whole text, newline at the end; `one_screen` where people look at a terminal."""
     head = [*_verdict(report, width), Line()]
-    foot = [*_counts(report, width), *_gaps(report.gaps, width)]
+    told = report.status is Status.UNKNOWN  # then the verdict itself says which gaps are fatal
+    foot = [*_counts(report, width), *_gaps([gap for gap in report.gaps if not (told and gap.fatal)], width)]
     room = SCREEN_LINES - len(head) - len(foot) if one_screen else None
     body = _findings(report.findings, width, room)
     return paint([*head, *body, *foot] if body else [*head[:-1], *foot], colour=colour)
@@ -48,50 +51,57 @@ def _verdict(report: Report, width: int) -> list[Line]:
         _plural(counts[Severity.INFO], "note"),
     ]
     found = ", ".join(part for part in parts if part)
+    looked = f"in {_plural(report.total, 'TCP socket') or '0 TCP sockets'}, {when}"
     if report.status is Status.UNKNOWN:
-        found = "not everything could be looked at" + (f"; {found}" if found else "")
+        unseen = "; ".join(f"{gap.what}: {gap.why}" for gap in report.gaps if gap.fatal)
+        text = f"{report.host}: {unseen}; {found or 'nothing else'} {looked}"
     elif report.status is Status.OK:
-        found = "nothing wrong" + (f", {found}" if found else "")
-    text = (
-        f"{report.host}: {found} in {number(report.total)} TCP {'socket' if report.total == 1 else 'sockets'}, {when}"
-    )
+        text = f"{report.host}: nothing wrong{', ' if found else ''}{found} {looked}"
+    else:
+        text = f"{report.host}: {found} {looked}"
     label = report.status.value
     return _labelled(label, text, width, at=len(label) + 2, indent="", style=_STATUS_STYLE[report.status] + BOLD)
 
 
 def _plural(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}" if count else ""
+    return f"{number(count)} {what}{'' if count == 1 else 's'}" if count else ""
 
 
 def _findings(findings: tuple[Finding, ...], width: int, room: int | None) -> list[Line]:
-    """Blocks for the worst, lines for the rest; `room` is how many lines there are for both, None for no limit."""
+    """Blocks for the worst, lines for the rest, a blank line at the end; `room` lines for both, or None for no limit."""
     serious = [f for f in findings if f.severity is not Severity.INFO]
     notes = [f for f in findings if f.severity is Severity.INFO]
-    out: list[Line] = []
-    short: list[Finding] = []
-    for at, finding in enumerate(serious):
-        block = [*_full(finding, width), Line()]
-        rest = min(len(serious) - at - 1 + 2 * len(notes), MAX_SHORT)
-        if room is None or at == 0 or (not short and len(out) + len(block) + rest <= room):
-            out += block
-        else:
-            short.append(finding)
-    listed = [*short, *notes]
-    shown = listed if room is None else listed[:MAX_SHORT]
-    for finding in shown:
-        out += _short(finding, width, why=finding.severity is Severity.INFO)
-    if len(listed) > len(shown):
-        out.append(Line(_INDENT, f"and {len(listed) - len(shown)} more"))
-    if short:
-        out.append(Line("", "All in full: sockwatch check | less", DIM))
-    if listed:
-        out.append(Line())
-    return out
+    blocks = [[*_full(finding, width), Line()] for finding in serious]
+    if room is None:
+        rest = [line for note in notes for line in _short(note, width)]
+        return [*chain(*blocks), *rest, *([Line()] if rest else [])]
+    short = [_short(finding, width)[:SHORT_LINES] for finding in [*serious, *notes]]
+    one = min(1, len(serious))
+    chosen: list[Line] = []
+    # As many as possible in full; where not even one leaves room for the others, fewer others.
+    for full, most in chain(
+        ((n, MAX_SHORT) for n in range(len(serious), one, -1)), ((one, n) for n in range(MAX_SHORT, -1, -1))
+    ):
+        chosen = [*chain(*blocks[:full]), *_rest(short[full:], most, cut=full < len(serious))]
+        if len(chosen) <= room:
+            break
+    return chosen
 
 
-def _short(finding: Finding, width: int, *, why: bool) -> list[Line]:
+def _rest(short: list[list[Line]], most: int, *, cut: bool) -> list[Line]:
+    """The first of the short ones, how many more there are, and how to see all."""
+    lines = [*chain(*short[:most])]
+    if len(short) > most:
+        lines.append(Line(f"and {len(short) - most} more"))
+    if cut or len(short) > most:
+        lines.append(Line("In full: the same command, piped into less.", style=DIM))
+    return [*lines, Line()] if lines else []
+
+
+def _short(finding: Finding, width: int) -> list[Line]:
+    """The kind and the summary; for a note also the reason."""
     text = f"{finding.name}: {finding.summary}"
-    if why and finding.cause:
+    if finding.severity is Severity.INFO and finding.cause:
         text += f" {finding.cause}" if text.endswith((".", "!", "?")) else f". {finding.cause}"
     label = finding.severity.value
     return _labelled(label, text, width, at=10, indent="", style=_SEVERITY_STYLE[finding.severity])
@@ -193,7 +203,7 @@ def _counts(report: Report, width: int) -> list[Line]:
     return _labelled("sockets", ", ".join(parts) or "none", width, indent="")
 
 
-def _gaps(gaps: tuple[Gap, ...], width: int) -> list[Line]:
+def _gaps(gaps: Iterable[Gap], width: int) -> list[Line]:
     lines: list[Line] = []
     for gap in gaps:
         count = f" ({number(gap.count)})" if gap.count > 1 else ""

@@ -1,0 +1,158 @@
+import re
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import reports
+from builders import process
+from sockwatch.export.terminal import MAX_SHORT, SCREEN_LINES, render_finding, render_report
+from sockwatch.model.finding import OtherEnd, Severity, Subject
+from sockwatch.model.report import Report
+from sockwatch.model.snapshot import Gap
+from sockwatch.model.state import State
+
+SGR = re.compile(r"\x1b\[[0-9;]*m")
+HOSTILE = "\x1b[2J\n\r\x07\u202e\u2028\x9b31m\udcff\u200f"
+
+
+@pytest.mark.parametrize("name", ["sick", "healthy", "failed"])
+def test_looks_as_recorded(name: str, golden: Callable[[str, str], None]) -> None:
+    golden(f"terminal_{name}.txt", render_report(getattr(reports, name)()))
+
+
+def test_colours_as_recorded(golden: Callable[[str, str], None]) -> None:
+    golden("terminal_colour.txt", render_report(reports.sick(), colour=True, width=100, one_screen=True))
+
+
+def test_colour_adds_nothing_but_colour() -> None:
+    assert SGR.sub("", render_report(reports.sick(), colour=True)) == render_report(reports.sick())
+
+
+def test_a_healthy_host_takes_four_lines_at_most() -> None:
+    lines = render_report(reports.healthy()).splitlines()
+    assert lines[0].startswith("ok")
+    assert len(lines) <= 4
+
+
+def test_a_state_this_kernel_cannot_tell_is_a_question_mark() -> None:
+    assert "bound ?" in render_report(reports.healthy())
+
+
+def test_a_state_without_sockets_is_left_out() -> None:
+    assert "syn_sent" not in render_report(reports.healthy())
+
+
+def test_the_worst_finding_comes_first_and_advice_that_helps_before_advice_that_does_not() -> None:
+    text = render_report(reports.sick())
+    assert text.index("accept_queue_overflow") < text.index("close_wait_leak") < text.index("time_wait_buildup")
+    assert text.index("helps") < text.index("no help")
+
+
+def many(count: int, severity: Severity = Severity.WARNING) -> Report:
+    return reports.report(
+        *(reports.leak(severity=severity, summary=f"finding number {i} of many") for i in range(count)),
+        gaps=[reports.OWNERS_GAP],
+    )
+
+
+@pytest.mark.parametrize("count", [2, 5, 60])
+@pytest.mark.parametrize("severity", [Severity.WARNING, Severity.INFO])
+def test_on_a_terminal_all_stays_on_one_screen(count: int, severity: Severity) -> None:
+    assert len(render_report(many(count, severity), one_screen=True).splitlines()) <= SCREEN_LINES
+
+
+def test_on_a_terminal_the_worst_is_told_in_full_and_the_rest_is_counted() -> None:
+    text = render_report(many(60), one_screen=True)
+    assert "1. Fix the application" in text
+    assert "finding number 0 of many" in text
+    shown = len(re.findall(r"finding number \d+", text))
+    assert f"and {60 - shown} more" in text
+    assert MAX_SHORT <= shown < 60
+
+
+def test_in_a_pipe_every_warning_is_told_in_full() -> None:
+    assert render_report(many(60)).count("1. Fix the application") == 60
+
+
+def test_nothing_on_one_screen_is_lost_when_it_fits() -> None:
+    small = reports.report(reports.note(), reports.note())
+    assert render_report(small, one_screen=True) == render_report(small)
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "text"),
+    [
+        (312.25, 7384.5, "at least 5 min, at most 2 h 3 min"),
+        (312.25, 318.0, "5 min"),
+        (45.0, None, "at least 45 s"),
+        (None, 90.0, "at most 90 s"),
+        (float("nan"), 90.0, "at most 90 s"),
+        (200_000.0, 200_000.0, "2 d 7 h"),
+    ],
+)
+def test_says_since_when(least: float | None, most: float | None, text: str) -> None:
+    evidence = {} if most is None else {"oldest_seconds_max": most}
+    finding = reports.leak(oldest_seconds=least, evidence=evidence)
+    assert f"  since     {text}\n" in render_finding(finding)
+
+
+def test_an_age_that_is_not_known_is_not_mentioned() -> None:
+    assert "since" not in render_finding(reports.leak(oldest_seconds=None, evidence={}))
+
+
+def test_low_confidence_says_how_to_make_sure() -> None:
+    assert "--sample" in render_finding(reports.leak(evidence={"confidence": "low"}))
+
+
+def test_names_the_holders_and_the_other_end() -> None:
+    holders = tuple(process(pid, "worker") for pid in range(812, 818))
+    subject = Subject(netns="net:[4026532281]", local="[::1]:80", process=holders[0])
+    other = OtherEnd(state=State.FIN_WAIT_2, process=process(77, "client", container="0123456789ab"))
+    text = render_finding(reports.leak(subject=subject, holders=holders, other_end=other), width=200)
+    assert "worker[812]; also held by worker[813], worker[814], worker[815] and 2 more" in text
+    assert "local [::1]:80 in namespace net:[4026532281]" in text
+    assert "on this host, fin_wait_2, held by client[77] (container 0123456789ab)" in text
+
+
+def test_a_holder_that_was_not_seen_is_said_to_be_unknown() -> None:
+    subject = Subject(netns="host", local="10.0.0.1:80")
+    assert "not known" in render_finding(reports.leak(subject=subject, sockets=(reports.row(pid=None),)))
+
+
+def test_a_socket_that_nobody_can_hold_has_no_line_about_its_holder() -> None:
+    subject = Subject(netns="host", local="10.0.0.1:80")
+    gone = reports.row(pid=None, inode=0, state=State.TIME_WAIT)
+    assert "who" not in render_finding(reports.leak(subject=subject, sockets=(gone,)))
+
+
+def hostile_report(text: str) -> Report:
+    who = process(812, text, unit=text, container=text)
+    subject = Subject(netns=text, local=text, remote=text, process=who)
+    finding = reports.leak(
+        subject=subject,
+        holders=(who, process(813, text)),
+        other_end=OtherEnd(state=State.FIN_WAIT_2, process=who),
+        summary=text + " leaks",
+        cause=text,
+        remedies=(text,),
+        evidence={text: text},
+    )
+    return reports.report(
+        finding, reports.leak(severity=Severity.INFO, summary=text), gaps=[Gap(what=text, why=text)], host=text
+    )
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_nothing_from_outside_acts_on_the_terminal(*, colour: bool) -> None:
+    text = SGR.sub("", render_report(hostile_report(HOSTILE), colour=colour))
+    assert all(line.isprintable() for line in text.split("\n"))
+    assert r"\x1b[2J" in text
+    assert text.encode()
+
+
+@given(name=st.text(), width=st.integers(40, 100))
+@settings(max_examples=60, deadline=None)
+def test_any_text_gives_printable_lines_of_the_width(name: str, width: int) -> None:
+    lines = render_report(hostile_report(name), width=width, one_screen=True).split("\n")
+    assert all(line.isprintable() and len(line) <= width for line in lines)
