@@ -55,4 +55,5 @@ class Columns:
 
     def _view(self, name: str, start: int) -> NDArray[Any]:
         kind = self._types[name]
-        return np.ndarray(self._rows - start, kind, self._memory[name], start * kind.itemsize)
+        # frombuffer, not ndarray(): only the former tells the mapping that somebody looks at it.
+        return np.frombuffer(self._memory[name], kind, self._rows - start, start * kind.itemsize)

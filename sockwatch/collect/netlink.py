@@ -111,7 +111,7 @@ class NetlinkSocket:
 class Window:
     """Messages of a dump, headers included: `words` is their memory, in which message i starts at word `starts[i]`.
 
-    `lengths` are in bytes; every message begins at a word and its last word lies within `words`. The memory is reused
+    `lengths` are in bytes, without the padding to whole words that the kernel adds (NLMSG_ALIGN). The memory is reused
     for the next window. `interrupted`: the kernel says that the table changed under the dump, so that entries may be
     missing or doubled.
     """
@@ -199,13 +199,12 @@ def read_dump(transport: Transport, payload: bytes) -> Iterator[Window]:
                 size, sender = 0, KERNEL
             if sender != KERNEL:
                 continue  # another process may send us anything, and none of it is part of the dump
-            if size > CHUNK:
+            if size > CHUNK or size % _WORD:
                 raise DumpError(f"malformed netlink data: a datagram of {size} bytes")
-            padded = -(-size // _WORD) * _WORD
             if end + size <= WINDOW and size and not _ends(view[end : end + size]):
-                end += padded
+                end += size
                 continue
-            window = Window.of(arena[: (end + padded) // _WORD], sequence, transport.port_id)
+            window = Window.of(arena[: (end + size) // _WORD], sequence, transport.port_id)
             yield window
             if window.last:
                 return
