@@ -264,7 +264,7 @@ def test_a_holder_that_ended_is_nobody_and_its_other_holders_remain(sockets: lis
     assert (pids(found, table), dict(found.others), gaps) == ([os.getpid()], {}, ())
 
 
-@pytest.mark.parametrize("looks", (1, 2, 3, 5, 23))
+@pytest.mark.parametrize("looks", [1, 2, 3, 5, 23])
 def test_a_holder_may_end_at_any_moment_of_the_walk(looks: int, sockets: list[socket.socket]) -> None:
     """The clock is what the walk looks at between processes: here it ends one of them."""
     only = socket.socket()

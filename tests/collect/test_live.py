@@ -1,0 +1,90 @@
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from netns import PrivateNetns, keep
+from sockwatch.clock import SystemClock
+from sockwatch.collect.live import LiveSource
+from sockwatch.model.snapshot import Asks, Snapshot
+from sockwatch.model.state import State
+
+COUNT = 23
+ASKS = Asks(
+    states=frozenset({State.CLOSE_WAIT}),
+    details=frozenset({"last_ack_recv"}),
+    sysctls=frozenset({"net.ipv4.tcp_fin_timeout", "net.ipv4.tcp_tw_recycle"}),
+)
+WITHOUT_SUSPECTS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from sockwatch.clock import SystemClock
+from sockwatch.collect.live import LiveSource
+from sockwatch.model.snapshot import Asks
+source = LiveSource(clock=SystemClock())
+snapshot = source.look(Asks())
+source.name_owners(snapshot, snapshot.sockets.take(snapshot.sockets.inode == 0))
+print(sorted({"psutil", "pyroute2", "asyncio", "ssl", "concurrent.futures", "msgspec"} & set(sys.modules)))
+"""
+
+
+class ManualClock(SystemClock):
+    def unixtime(self) -> float:
+        return 1_700_000_000.0
+
+    def monotonic(self) -> float:
+        return 100.0
+
+
+def leak_close_wait() -> None:
+    """The clients close, the server's ends stay."""
+    with socket.create_server(("127.0.0.1", 0), backlog=COUNT) as listener:
+        for _ in range(COUNT):
+            client = socket.create_connection(listener.getsockname())
+            server, _address = listener.accept()
+            keep(server)
+            client.close()
+            assert not server.recv(1, socket.MSG_PEEK)
+
+
+def look(netns: str) -> Snapshot:
+    source = LiveSource(clock=ManualClock(), netns=netns)
+    snapshot = source.look(ASKS)
+    return source.name_owners(snapshot, snapshot.sockets.in_state(State.CLOSE_WAIT))
+
+
+def assert_complete(snapshot: Snapshot, netns: PrivateNetns) -> None:
+    stuck = snapshot.sockets.in_state(State.CLOSE_WAIT)
+    assert len(stuck) == COUNT
+    assert (stuck.detail("last_ack_recv") >= 0).all()
+    assert [process.pid for process in snapshot.owners.holders(stuck)] == [netns.pid]
+    [namespace] = snapshot.namespaces
+    assert not namespace.initial
+    assert (namespace.name, namespace.inode) == (f"net:[{namespace.inode}]", netns.path.stat().st_ino)
+    assert namespace.sysctls == {"net.ipv4.tcp_fin_timeout": "23"}
+    assert namespace.counters["Tcp.ActiveOpens"] == COUNT
+    assert (snapshot.host, snapshot.kernel) == (os.uname().nodename, os.uname().release)
+    assert (snapshot.time, snapshot.monotonic, snapshot.gaps) == (1_700_000_000.0, 100.0, ())
+
+
+def test_a_look_has_the_sockets_counters_sysctls_and_holders_of_its_namespace() -> None:
+    with PrivateNetns() as netns:
+        netns.set_sysctl("net.ipv4.tcp_fin_timeout", "23")
+        netns.run(leak_close_wait)
+        assert_complete(netns.run(look, "current"), netns)
+
+
+@pytest.mark.needs_root
+def test_a_look_from_outside_sees_the_same() -> None:
+    with PrivateNetns() as netns:
+        netns.set_sysctl("net.ipv4.tcp_fin_timeout", "23")
+        netns.run(leak_close_wait)
+        assert_complete(look(str(netns.path)), netns)
+
+
+def test_where_nobody_is_to_be_named_nothing_heavy_is_imported() -> None:
+    package = str(Path(__file__).parents[2])
+    assert subprocess.check_output([sys.executable, "-c", WITHOUT_SUSPECTS, package], text=True) == "[]\n"
