@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sockwatch import __version__
 from sockwatch.cli.output import emit
 from sockwatch.cli.parser import Parser
-from sockwatch.errors import SockwatchError, UsageError
+from sockwatch.errors import ConfigError, SockwatchError, UsageError
 from sockwatch.model.printable import printable
 from sockwatch.nearest import unknown
 
@@ -32,13 +32,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return UNKNOWN if "--perfdata" in words else 0
     except KeyboardInterrupt:
         return INTERRUPTED
+    except ConfigError as error:
+        return _fail(str(error).splitlines(), words)
     except SockwatchError as error:
-        return _fail(str(error), words)
+        return _fail([str(error)], words)
     except Exception as error:  # noqa: BLE001 - python would exit 1, which means warning; an unforeseen error is unknown
         import traceback
 
         traceback.print_exc()
-        return _fail(f"internal error: {type(error).__name__}: {error}", words)
+        return _fail([f"internal error: {type(error).__name__}: {error}"], words)
 
 
 def _run(words: list[str]) -> int:
@@ -59,13 +61,13 @@ def _run(words: list[str]) -> int:
     return code
 
 
-def _fail(message: str, words: Sequence[str]) -> int:
-    for line in message.splitlines() or [""]:
+def _fail(lines: Sequence[str], words: Sequence[str]) -> int:
+    for line in lines:
         print(f"sockwatch: {printable(line)}", file=sys.stderr)
     if "--perfdata" in words:  # Nagios reads stdout only
         from sockwatch.export.perfdata import unknown_line
 
-        emit(unknown_line(message))
+        emit(unknown_line("; ".join(lines)))
     return UNKNOWN
 
 

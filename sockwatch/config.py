@@ -63,7 +63,8 @@ def load(path: Path, defaults: Mapping[str, Settings]) -> Config:
                     problems += _check(table, defaults[code], at, changes)
                     detectors[code] = replace(defaults[code], **changes)
     if problems:
-        raise ConfigError("\n".join(f"{path}{_line(lines, at)}: {problem}" for at, problem in problems))
+        told = (f"{path}{_line(lines, at)}: {problem}" for at, problem in problems)
+        raise ConfigError("\n".join(" ".join(problem.splitlines()) for problem in told))
     return Config(detectors=detectors)
 
 

@@ -22,7 +22,7 @@ def render(report: Report) -> str:
 
 def unknown_line(message: str) -> str:
     """The answer of a check that could not even start."""
-    return f"SOCKWATCH UNKNOWN - {_safe(' '.join(message.split()))}\n"
+    return f"SOCKWATCH UNKNOWN - {_safe(message)}\n"
 
 
 def _status_line(report: Report) -> str:

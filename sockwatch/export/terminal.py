@@ -68,7 +68,7 @@ def _plural(count: int, what: str) -> str:
 
 
 def _findings(findings: tuple[Finding, ...], width: int, room: int | None) -> list[Line]:
-    """Blocks for the worst, lines for the rest, a blank line at the end; `room` lines for both, or None for no limit."""
+    """Blocks for the worst, lines for the rest; `room` lines for all of them, or None for no limit."""
     serious = [f for f in findings if f.severity is not Severity.INFO]
     notes = [f for f in findings if f.severity is Severity.INFO]
     blocks = [[*_full(finding, width), Line()] for finding in serious]

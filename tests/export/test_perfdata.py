@@ -71,4 +71,4 @@ def test_a_long_answer_is_cut_and_says_so() -> None:
 
 
 def test_an_error_is_one_line() -> None:
-    assert unknown_line("no | such\n option") == "SOCKWATCH UNKNOWN - no \\x7c such option\n"
+    assert unknown_line("no | such\noption") == "SOCKWATCH UNKNOWN - no \\x7c such\\noption\n"

@@ -151,7 +151,7 @@ def test_nothing_from_outside_acts_on_the_terminal(*, colour: bool) -> None:
     assert text.encode()
 
 
-@given(name=st.text(), width=st.integers(40, 100))
+@given(name=st.text(), width=st.integers(60, 100))
 @settings(max_examples=60, deadline=None)
 def test_any_text_gives_printable_lines_of_the_width(name: str, width: int) -> None:
     lines = render_report(hostile_report(name), width=width, one_screen=True).split("\n")
