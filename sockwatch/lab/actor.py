@@ -1,8 +1,10 @@
 """What a player can do with sockets: the small vocabulary that scenarios are told in."""
 
+import ctypes
 import functools
 import inspect
 import socket
+import struct
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -10,6 +12,8 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 TIMEOUT_SECONDS = 5.0
 """Of every socket call: nothing in the lab waits for long."""
 TCP_REPAIR = 19
+SO_ATTACH_FILTER = 26
+BPF_RET = 0x06
 READ_BYTES = 65536
 
 _SWITCH = {False: "off", True: "on"}
@@ -75,6 +79,13 @@ def verb(telling: str) -> Callable[[Callable[Concatenate["Actor", P], T]], Calla
     return mark
 
 
+def _deafen(opened: socket.socket) -> None:
+    """Drop whatever arrives for the socket: a filter (socket(7)) of one instruction, `ret 0`."""
+    instruction = ctypes.create_string_buffer(struct.pack("=HBBI", BPF_RET, 0, 0, 0))
+    program = struct.pack("@HP", 1, ctypes.addressof(instruction))
+    opened.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+
+
 def _tell(telling: str, arguments: dict[str, Any]) -> str:
     shown = {name: _SWITCH[value] if isinstance(value, bool) else value for name, value in arguments.items()}
     count = arguments.get("count")
@@ -134,10 +145,12 @@ class Actor:
             self._connections.append(connection)
 
     @verb("starts to connect to port {port}, {times}, and does not wait")
-    def start_connecting(self, port: int, count: int) -> None:
-        """Send SYNs from non-blocking sockets and keep these."""
+    def start_connecting(self, port: int, count: int, *, deaf: bool = False) -> None:
+        """Send SYNs from non-blocking sockets and keep these; `deaf` ones drop every answer, a refusal as well."""
         for _ in range(count):
             connection = self._open()
+            if deaf:
+                _deafen(connection)
             connection.settimeout(0)
             connection.connect_ex((self._family.loopback, port))
             self._connections.append(connection)

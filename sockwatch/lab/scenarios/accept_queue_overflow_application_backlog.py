@@ -21,5 +21,7 @@ SCENARIO = Scenario(
     name="accept_queue_overflow/application_backlog",
     story="A server called listen(22) and is stuck before accept(). 30 clients come.",
     provoke=provoke,
-    expected=(Expected(name="accept_queue_overflow/application_backlog", severity=Severity.CRITICAL, by=Role.SERVER),),
+    expected=(
+        Expected(name="accept_queue_overflow/application_backlog", severity=Severity.CRITICAL, count=1, by=Role.SERVER),
+    ),
 )

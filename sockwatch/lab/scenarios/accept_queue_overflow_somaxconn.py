@@ -23,5 +23,5 @@ SCENARIO = Scenario(
     name="accept_queue_overflow/somaxconn",
     story="A server called listen(511) where somaxconn is 22, and is stuck before accept(). 30 clients come.",
     provoke=provoke,
-    expected=(Expected(name="accept_queue_overflow/somaxconn", severity=Severity.CRITICAL, by=Role.SERVER),),
+    expected=(Expected(name="accept_queue_overflow/somaxconn", severity=Severity.CRITICAL, count=1, by=Role.SERVER),),
 )
