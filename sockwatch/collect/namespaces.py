@@ -1,6 +1,5 @@
 """Which network namespace to look at, how to get in, and what to call it."""
 
-import difflib
 import errno
 import fcntl
 import os
@@ -33,10 +32,25 @@ def call_in_namespace(asked: str, function: Callable[[], T]) -> T:
     """
     if asked == CURRENT:
         return function()
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only for other namespaces
+    from threading import Thread  # noqa: PLC0415 - only for other namespaces
 
-    with _opened(asked) as fd, ThreadPoolExecutor(max_workers=1) as threads:
-        return threads.submit(_enter_and_call, fd, printable(asked), function).result()
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run(fd: int) -> None:
+        try:
+            results.append(_enter_and_call(fd, printable(asked), function))
+        except BaseException as error:  # noqa: BLE001 - it is raised again where the caller waits
+            errors.append(error)
+
+    with _opened(asked) as fd:
+        # A daemon: the exit of a check whose deadline is over does not wait for a thread that the kernel keeps.
+        thread = Thread(target=run, args=(fd,), daemon=True)
+        thread.start()
+        thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
 
 
 def name_namespace(asked: str, proc: Path) -> tuple[str, int, bool]:
@@ -91,6 +105,8 @@ def _hint(asked: str) -> str:
         names = sorted(path.name for path in RUN_NETNS.iterdir())
     except OSError:
         names = []
+    import difflib  # noqa: PLC0415 - only a mistake needs it
+
     near = difflib.get_close_matches(asked, names, n=1)
     return f"; did you mean {printable(near[0])}?" if near else f" in {RUN_NETNS}"
 
