@@ -115,7 +115,7 @@ class ReplaySource:
     def look(self, _asks: Asks) -> Snapshot:
         """The next look, whatever is asked for. Raises CaptureError after the last."""
         if self._next == len(self._looks):
-            raise CaptureError(f"{self._name}: the capture has only {self.looks} looks")
+            raise CaptureError(f"{self._name}: the capture has no more than {self.looks} looks")
         self._next += 1
         return self._looks[self._next - 1]
 

@@ -1,6 +1,5 @@
 """One look as a JSON header and columns, and back. What comes back is checked: a capture may come from anybody."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,7 +13,7 @@ from sockwatch.model.sockets import COLUMN_TYPES, NO_DETAIL, SocketTable
 from sockwatch.model.state import State, Timer
 
 MAX_ROWS = 1 << 24
-_DTYPE = re.compile(r"[<|][uif][1248]")
+_DTYPES = frozenset({"|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", "<f4", "<f8"})
 _SOCKETS, _DETAILS, _INODES, _FIRST = "sockets.", "details.", "owners.inodes", "owners.first"
 _LAST_YEAR = 253_402_300_799.0
 """The end of 9999 in seconds since 1970: what a date can still show."""
@@ -92,7 +91,7 @@ def _transpose(column: Column) -> bytes:
 
 
 def _read_column(header: ColumnHeader, read: Callable[[int], bytes]) -> Column:
-    if not _DTYPE.fullmatch(header.dtype):
+    if header.dtype not in _DTYPES:
         raise ValueError(f"column {header.name} is of no known type")
     if not 0 <= header.rows <= MAX_ROWS:
         raise ValueError(f"column {header.name} cannot have {header.rows} rows")
