@@ -22,13 +22,13 @@ def deadline(seconds: float | None, stage: Callable[[], str]) -> Iterator[None]:
         yield
         return
     before = signal.signal(signal.SIGALRM, _expire)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    timer = signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     except _Expired:
         raise DeadlineError(f"no verdict after {seconds:g} s (--timeout); it was busy with: {stage()}") from None
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_REAL, *timer)
         signal.signal(signal.SIGALRM, before)
 
 

@@ -2,7 +2,6 @@ import fcntl
 import os
 import pty
 import re
-import signal
 import struct
 import subprocess
 import sys
@@ -184,10 +183,3 @@ def test_colour_is_for_terminals(
 
 def test_a_pipe_gets_no_escape_codes(run: Run) -> None:
     assert "\x1b" not in run("explain", "close_wait")[1]
-
-
-def test_main_leaves_the_alarm_signal_as_it_was() -> None:
-    before = signal.getsignal(signal.SIGALRM)
-    main(["check", "--from", "/nowhere", "--timeout", "60"])
-    assert signal.getsignal(signal.SIGALRM) is before
-    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
