@@ -1,4 +1,4 @@
-"""`python -m bench [--write FILE] [--rounds N]`: every measurement against its limit, as a Markdown table.
+"""`python -m bench [--write FILE] [--rounds N] [--sockets FEW MANY]`: measurements against limits, as a Markdown table.
 
 All run in one private network namespace and in turns (A B A B), so that what disturbs one disturbs the other; figures
 are medians. Exit 0 if all are within their limits, 1 if not, 3 if it could not be measured.
@@ -24,7 +24,6 @@ from bench.load import Load
 from sockwatch.errors import ProvokeError
 from sockwatch.lab.namespace import enter_private_network
 
-FEW, MANY = 200_000, 1_000_000
 BEGIN, END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
 SOCKWATCH = str(Path(sys.executable).with_name("sockwatch"))
 CHECK = (SOCKWATCH, "check", "--json")
@@ -118,31 +117,31 @@ def read_in_turns(rounds: int, sockets: int) -> dict[str, list[float]]:
     return {name: [turn[name] for turn in turns] for name in turns[0]}
 
 
-def measure(rounds: int) -> Iterable[Row]:
+def measure(rounds: int, few: int, many: int) -> Iterable[Row]:
     """Every line of the table, in the order in which it is measured."""
     check, numpy = in_turns(3 * rounds, CHECK, NUMPY)
     yield compare(
         "`sockwatch check`, no sockets", seconds(check), "`python3 -c 'import numpy'`", seconds(numpy), limit=2
     )
     with Load() as load:
-        load.grow(FEW)
-        yield from compare_reading(FEW, read_in_turns(rounds, FEW))
+        load.grow(few)
+        yield from compare_reading(few, read_in_turns(rounds, few))
         check, ss = in_turns(rounds, CHECK, SS)
         total = json.loads(check[0].output)["sockets"]["total"]
-        if total != FEW:
-            raise ProvokeError(f"the check counts {total} sockets, {FEW} were opened")
-        yield compare(f"`sockwatch check`, {FEW:,} sockets", seconds(check), "`ss -Htan`", seconds(ss), limit=1.5)
-        check, psutil = in_turns(3, CHECK, PSUTIL)
+        if total != few:
+            raise ProvokeError(f"the check counts {total} sockets, {few} were opened")
+        yield compare(f"`sockwatch check`, {few:,} sockets", seconds(check), "`ss -Htan`", seconds(ss), limit=1.5)
+        check, psutil = in_turns(min(rounds, 3), CHECK, PSUTIL)
         yield compare(
-            f"`sockwatch check`, {FEW:,} sockets", seconds(check), "`psutil.net_connections()`", seconds(psutil)
+            f"`sockwatch check`, {few:,} sockets", seconds(check), "`psutil.net_connections()`", seconds(psutil)
         )
-        load.grow(MANY)
-        yield from compare_reading(MANY, read_in_turns(rounds, MANY))
-        check, ss = in_turns(3, CHECK, SS)
-        yield compare(f"`sockwatch check`, {MANY:,} sockets", seconds(check), "`ss -Htan`", seconds(ss))
+        load.grow(many)
+        yield from compare_reading(many, read_in_turns(rounds, many))
+        check, ss = in_turns(min(rounds, 3), CHECK, SS)
+        yield compare(f"`sockwatch check`, {many:,} sockets", seconds(check), "`ss -Htan`", seconds(ss))
         peak = max(ran.megabytes for ran in check)
         yield Row(
-            what=f"`sockwatch check`, {MANY:,} sockets: peak memory, MB",
+            what=f"`sockwatch check`, {many:,} sockets: peak memory, MB",
             ours="",
             theirs="",
             ratio=peak,
@@ -186,6 +185,7 @@ def main() -> int:
         "--write", type=Path, metavar="FILE", help="put the table between the markers of this file, too"
     )
     parser.add_argument("--rounds", type=int, default=7, help="how often each is run (default 7)")
+    parser.add_argument("--sockets", type=int, nargs=2, metavar=("FEW", "MANY"), default=(200_000, 1_000_000))
     options = parser.parse_args()
     table = [machine(), "", "| measured | sockwatch | compared with | ratio | limit | |", "|---|---|---|---|---|---|"]
     print("\n".join(table))
@@ -193,7 +193,7 @@ def main() -> int:
     compileall.compile_dir(Path(sockwatch.__file__).parent, quiet=1)  # as an installed package is
     try:
         enter_private_network()
-        for row in measure(options.rounds):
+        for row in measure(options.rounds, *options.sockets):
             print(row.markdown(), flush=True)
             table.append(row.markdown())
             over = over or row.over
