@@ -176,7 +176,7 @@ snapshots = strategies.builds(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, database=None)
 @given(strategies.lists(snapshots, min_size=1, max_size=3))
 def test_whatever_was_seen_comes_back_exactly(looks: Sequence[Snapshot]) -> None:
     data = packed(*looks)

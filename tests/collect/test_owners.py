@@ -210,9 +210,9 @@ def test_an_ordinary_user_sees_his_own_and_is_told_how_many_processes_he_may_not
 
 
 def test_when_the_time_is_over_the_gap_says_how_many_were_not_reached(sockets: list[socket.socket]) -> None:
-    found, gaps = OwnerFinder(clock=HastyClock(), budget=3).find(suspects(*map(inode, sockets)))
+    found, gaps = OwnerFinder(clock=HastyClock(), budget=0.5).find(suspects(*map(inode, sockets)))
     assert found.processes == ()
-    assert [gap.count > 1 for gap in gaps if gap.why == f"{gap.count} processes: not read within 3 s"] == [True]
+    assert "not read within 0.5 s" in [gap.why.partition(": ")[2] for gap in gaps if gap.count > 0]
 
 
 def test_more_than_can_be_kept_is_a_gap(sockets: list[socket.socket]) -> None:

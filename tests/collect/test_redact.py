@@ -68,7 +68,7 @@ def connection(local: str, remote: str) -> Snapshot:
     return builders.snapshot(builders.socket(State.ESTABLISHED, local, remote))
 
 
-@settings(deadline=None)
+@settings(deadline=None, database=None)
 @given(strategies.lists(sockets, max_size=12))
 def test_a_redacted_capture_gets_the_same_verdict(rows: list[dict[str, Any]]) -> None:
     app, worker = builders.process(10), builders.process(11, "worker", unit="worker.service")

@@ -24,7 +24,7 @@ def test_only_what_a_terminal_might_obey_is_escaped(text: str, shown: str) -> No
     assert printable(text) == shown
 
 
-@settings(deadline=None)
+@settings(deadline=None, database=None)
 @given(strategies.text(strategies.characters()))
 def test_any_text_becomes_printable_valid_utf_8_and_stays_so(text: str) -> None:
     shown = printable(text)
