@@ -13,7 +13,7 @@ from sockwatch.model.report import Report
 from sockwatch.model.snapshot import Gap, Process, Snapshot
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State
-from sockwatch.nearest import unknown
+from sockwatch.nearest import nearest, unknown
 from sockwatch.pipeline import status_of
 
 _COMM_LENGTH = 15
@@ -148,10 +148,16 @@ def _missing_ports(service: Service, table: SocketTable) -> list[Gap]:
 
 def _missing_processes(service: Service, seen: Iterable[Process]) -> list[Gap]:
     known = list(seen)
-    why = "no TCP socket is seen to be held by it: it does not run, has no connection, or may not be looked into"
-    lost = [f"--process {name}" for name in sorted(service.processes) if not any(_named(p, name) for p in known)]
-    lost += [f"--unit {unit}" for unit in sorted(service.units) if not any(_in_unit(p, unit) for p in known)]
-    return [Gap(what=what, why=why, fatal=True) for what in lost]
+    names, units = [process.name for process in known], [process.unit for process in known if process.unit]
+    lost = [("--process", n, names) for n in sorted(service.processes) if not any(_named(p, n) for p in known)]
+    lost += [("--unit", u, units) for u in sorted(service.units) if not any(_in_unit(p, u) for p in known)]
+    return [Gap(what=f"{option} {word}", why=_why_lost(word, among), fatal=True) for option, word, among in lost]
+
+
+def _why_lost(word: str, among: Iterable[str]) -> str:
+    why = "it is not seen to hold a TCP socket: it does not run, has no connection, or may not be looked into"
+    hint = nearest(word, dict.fromkeys(among))
+    return f"{why}; {hint}" if hint.startswith("did you mean") else why
 
 
 def _named(process: Process, name: str) -> bool:

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from sockwatch.model.finding import Subject
 from sockwatch.model.printable import printable
 
 RED, GREEN, YELLOW = "31", "32", "33"
@@ -64,3 +65,8 @@ def duration(seconds: float) -> str:
     big, small, size, part = (_HOUR, _MINUTE, "h", "min") if seconds < _DAY else (_DAY, _HOUR, "d", "h")
     whole, rest = divmod(seconds, big)
     return f"{whole:.0f} {size}" + (f" {rest // small:.0f} {part}" if rest >= small else "")
+
+
+def ends_text(subject: Subject) -> str:
+    """`local ADDR:PORT, remote ADDR:PORT`, as far as they apply."""
+    return ", ".join(f"{name} {end}" for name, end in (("local", subject.local), ("remote", subject.remote)) if end)

@@ -6,6 +6,7 @@ verdict is not one. All perfdata stands in the first line, where a cut answer st
 
 from collections.abc import Iterator
 
+from sockwatch.export.layout import ends_text
 from sockwatch.model.finding import Severity
 from sockwatch.model.printable import printable
 from sockwatch.model.report import Report, Status
@@ -49,7 +50,8 @@ def _perfdata(report: Report) -> Iterator[str]:
 
 def _details(report: Report) -> Iterator[str]:
     for finding in report.findings[:MAX_DETAILS]:
-        yield _safe(f"{finding.severity.value} {finding.name}: {finding.summary}")
+        ends = ends_text(finding.subject)
+        yield _safe(f"{finding.severity.value} {finding.name}: {finding.summary}" + (f" ({ends})" if ends else ""))
         if finding.severity is not Severity.INFO:
             for remedy in finding.remedies[:1]:
                 yield _safe(f"  do: {remedy}")

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import chain
 
-from sockwatch.export.layout import BOLD, DIM, GREEN, RED, YELLOW, Line, duration, number, paint, wrap
+from sockwatch.export.layout import BOLD, DIM, GREEN, RED, YELLOW, Line, duration, ends_text, number, paint, wrap
 from sockwatch.model.finding import Effect, Finding, OtherEnd, Severity, SysctlAdvice
 from sockwatch.model.report import Report, Status
 from sockwatch.model.snapshot import Gap, Process
@@ -72,17 +72,20 @@ def _findings(findings: tuple[Finding, ...], width: int, room: int | None) -> li
     serious = [f for f in findings if f.severity is not Severity.INFO]
     notes = [f for f in findings if f.severity is Severity.INFO]
     blocks = [[*_full(finding, width), Line()] for finding in serious]
+    with_reasons = [_short(finding, width, reason=finding in notes) for finding in [*serious, *notes]]
     if room is None:
-        rest = [line for note in notes for line in _short(note, width)]
-        return [*chain(*blocks), *rest, *([Line()] if rest else [])]
-    short = [_short(finding, width)[:SHORT_LINES] for finding in [*serious, *notes]]
+        return [*chain(*blocks), *_rest(with_reasons[len(serious) :], len(notes), cut=False)]
+    brief = [_short(finding, width)[:SHORT_LINES] for finding in [*serious, *notes]]
     one = min(1, len(serious))
+    # As many as possible in full, then the notes' reasons; where not even one leaves room, fewer of the others.
+    ways = chain(
+        ((full, short, MAX_SHORT) for full in range(len(serious), one - 1, -1) for short in (with_reasons, brief)),
+        ((one, brief, most) for most in range(MAX_SHORT - 1, -1, -1)),
+    )
     chosen: list[Line] = []
-    # As many as possible in full; where not even one leaves room for the others, fewer others.
-    for full, most in chain(
-        ((n, MAX_SHORT) for n in range(len(serious), one, -1)), ((one, n) for n in range(MAX_SHORT, -1, -1))
-    ):
-        chosen = [*chain(*blocks[:full]), *_rest(short[full:], most, cut=full < len(serious))]
+    for full, short, most in ways:
+        cut = full < len(serious) or (short is brief and bool(notes))
+        chosen = [*chain(*blocks[:full]), *_rest(short[full:], most, cut=cut)]
         if len(chosen) <= room:
             break
     return chosen
@@ -98,11 +101,12 @@ def _rest(short: list[list[Line]], most: int, *, cut: bool) -> list[Line]:
     return [*lines, Line()] if lines else []
 
 
-def _short(finding: Finding, width: int) -> list[Line]:
-    """The kind and the summary; for a note also the reason."""
-    text = f"{finding.name}: {finding.summary}"
-    if finding.severity is Severity.INFO and finding.cause:
-        text += f" {finding.cause}" if text.endswith((".", "!", "?")) else f". {finding.cause}"
+def _short(finding: Finding, width: int, *, reason: bool = False) -> list[Line]:
+    """The kind, the summary and the ends; with `reason` also why."""
+    ends = ends_text(finding.subject)
+    text = f"{finding.name}: {finding.summary}" + (f" ({ends})" if ends else "")
+    if reason and finding.cause:
+        text += f". {finding.cause}"
     label = finding.severity.value
     return _labelled(label, text, width, at=10, indent="", style=_SEVERITY_STYLE[finding.severity])
 
@@ -121,8 +125,8 @@ def _full(finding: Finding, width: int) -> list[Line]:
 def _facts(finding: Finding) -> Iterator[tuple[str, str]]:
     yield "who", _who(finding)
     yield "where", _where(finding)
-    yield "since", _since(finding)
-    yield "other end", _other_end(finding.other_end)
+    yield "oldest", _oldest(finding)
+    yield "peer", _other_end(finding.other_end)
     yield "why", finding.cause
     shown = {
         name: value for name, value in finding.evidence.items() if name not in {"oldest_seconds_max", "confidence"}
@@ -152,13 +156,13 @@ def _process(process: Process) -> str:
 
 def _where(finding: Finding) -> str:
     subject = finding.subject
-    ends = ", ".join(f"{name} {end}" for name, end in (("local", subject.local), ("remote", subject.remote)) if end)
+    ends = ends_text(subject)
     if subject.netns == "host":
         return ends
     return f"{ends} in namespace {subject.netns}" if ends else f"namespace {subject.netns}"
 
 
-def _since(finding: Finding) -> str:
+def _oldest(finding: Finding) -> str:
     least, most = finding.oldest_seconds, finding.evidence.get("oldest_seconds_max")
     most = None if isinstance(most, str) else most
     low = "; not certain, look again with --sample" if finding.evidence.get("confidence") == "low" else ""

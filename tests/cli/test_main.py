@@ -13,7 +13,7 @@ from typing import IO
 import pytest
 
 from sockwatch import __version__
-from sockwatch.__main__ import COMMANDS, main
+from sockwatch.__main__ import COMMANDS
 from sockwatch.cli import explain
 
 Run = Callable[..., tuple[int, str, str]]

@@ -135,6 +135,10 @@ def test_a_service_that_is_not_there_is_not_fine(service: dict[str, list[Any]], 
     assert answer.status is Status.UNKNOWN
 
 
+def test_the_nearest_process_is_named() -> None:
+    assert ask(reports.report(), processes=["ap"]).gaps[0].why.endswith("; did you mean app?")
+
+
 def test_a_long_process_name_is_known_by_what_the_kernel_keeps_of_it() -> None:
     cut = snapshot(socket(State.LISTEN, "0.0.0.0:80", inode=1), holders={1: [process(5, "a-very-long-nam")]})
     named = Service(processes=frozenset({"a-very-long-name-indeed"}))

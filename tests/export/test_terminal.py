@@ -94,11 +94,11 @@ def test_nothing_on_one_screen_is_lost_when_it_fits() -> None:
 def test_says_since_when(least: float | None, most: float | None, text: str) -> None:
     evidence = {} if most is None else {"oldest_seconds_max": most}
     finding = reports.leak(oldest_seconds=least, evidence=evidence)
-    assert f"  since     {text}\n" in render_finding(finding)
+    assert f"  oldest    {text}\n" in render_finding(finding)
 
 
 def test_an_age_that_is_not_known_is_not_mentioned() -> None:
-    assert "since" not in render_finding(reports.leak(oldest_seconds=None, evidence={}))
+    assert "oldest" not in render_finding(reports.leak(oldest_seconds=None, evidence={}))
 
 
 def test_low_confidence_says_how_to_make_sure() -> None:
