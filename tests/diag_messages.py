@@ -5,12 +5,12 @@ import ipaddress
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from sockwatch.collect import netlink
 
 PORT_ID = 4_711
-DATA, MULTI = netlink.SOCK_DIAG_BY_FAMILY, netlink.NLM_F_MULTI
+DATA, MULTI = netlink.TCPDIAG_GETSOCK, netlink.NLM_F_MULTI
 
 
 def header(length: int, kind: int, flags: int, sequence: int, port_id: int = PORT_ID) -> bytes:
@@ -55,7 +55,7 @@ def _split(endpoint: str) -> tuple[bytes, int]:
 
 
 def message(payload: bytes, sequence: int, *, kind: int = DATA, flags: int = MULTI) -> bytes:
-    """One message, padded as the kernel pads it."""
+    """One message, padded as the kernel pads it; its type is that of the old request, which asks for all families."""
     return header(16 + len(payload), kind, flags, sequence) + payload + bytes(-len(payload) % 4)
 
 
@@ -70,7 +70,7 @@ def error(sequence: int, number: int) -> bytes:
 Datagram = bytes | OSError | tuple[bytes, int]
 """Bytes from the kernel, an error of recv(), or bytes and the port id of another sender."""
 Answer = Callable[[int, int, int, int], Iterable[Datagram]]
-"""(family, states, extensions, sequence) -> the datagrams of one dump."""
+"""(family, states, extensions, sequence) -> the datagrams of one dump; family 0 asks for all."""
 
 
 class Player:
@@ -84,8 +84,11 @@ class Player:
         self._datagrams: list[Datagram] = []
 
     def send(self, sent: bytes) -> None:
-        _, _, _, sequence, _ = netlink.HEADER.unpack_from(sent)
-        family, _protocol, extensions, states = struct.unpack_from("=BBBxI", sent, 16)
+        _, kind, _, sequence, _ = netlink.HEADER.unpack_from(sent)
+        if kind == netlink.SOCK_DIAG_BY_FAMILY:
+            family, _protocol, extensions, states = struct.unpack_from("=BBBxI", sent, 16)
+        else:
+            family, _, _, extensions, states = struct.unpack_from("=BBBB48xI", sent, 16)
         self._datagrams = list(self._answer(family, states, extensions, sequence))
         self.requests += 1
 
@@ -113,13 +116,3 @@ class Kernel:
     def __call__(self) -> Player:
         self.players.append(Player(self._answer))
         return self.players[-1]
-
-
-def only_v4(bodies: Sequence[bytes]) -> Answer:
-    """A host with these IPv4 sockets, whatever is asked."""
-
-    def answer(family: int, _states: int, _extensions: int, sequence: int) -> Iterable[Datagram]:
-        chosen = bodies if family == socket.AF_INET else ()
-        return [b"".join(message(b, sequence) for b in chosen) + done(sequence)]
-
-    return answer

@@ -12,9 +12,9 @@ import numpy as np
 
 from sockwatch.collect.attributes import FIELDS, extensions_for
 from sockwatch.collect.columns import Columns
-from sockwatch.collect.inet_diag import EVERY_STATE, Block, blocks, request, write
+from sockwatch.collect.inet_diag import EVERY_STATE, Block, blocks, request_all, request_family, write
 from sockwatch.collect.merge import drop_doubles, merge
-from sockwatch.collect.netlink import NetlinkSocket, Transport, read_dump
+from sockwatch.collect.netlink import NetlinkSocket, Request, Transport, read_dump
 from sockwatch.errors import DumpError
 from sockwatch.model.snapshot import Asks, Gap
 from sockwatch.model.sockets import COLUMN_TYPES, NO_DETAIL, SocketTable
@@ -26,6 +26,7 @@ ATTEMPTS = 3
 """Times that a dump is tried which the kernel broke off for want of memory, or because another one ran."""
 _TRANSIENT = frozenset({errno.EBUSY, errno.ENOBUFS})
 _ABSENT = frozenset({errno.ENOENT, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT})
+_TOO_OLD = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOENT})
 _LISTS_BOUND_SINCE = (6, 8)
 _BASE_TYPES = {name: dtype for name, dtype in COLUMN_TYPES.items() if name not in {"netns", "detail_row"}}
 
@@ -68,7 +69,7 @@ def dump_sockets(asks: Asks, connect: Connect = NetlinkSocket) -> Dump:
 class _Pass(Protocol):
     """Keeps what a dump brings, and can forget the rest of one that failed."""
 
-    def add(self, block: Block, family: int) -> None: ...
+    def add(self, block: Block) -> None: ...
 
     def mark(self) -> tuple[int, ...]: ...
 
@@ -81,8 +82,8 @@ class _Plain:
     def __init__(self) -> None:
         self.rows = Columns(_BASE_TYPES)
 
-    def add(self, block: Block, family: int) -> None:
-        write(block, family, self.rows.extend(len(block)))
+    def add(self, block: Block) -> None:
+        write(block, self.rows.extend(len(block)))
 
     def mark(self) -> tuple[int, ...]:
         return (len(self.rows),)
@@ -106,15 +107,15 @@ class _Closer:
         self._fields = {name: FIELDS[name] for name in sorted(names)}
         self._attributes = frozenset(int(field.attribute) for field in self._fields.values())
 
-    def add(self, block: Block, family: int) -> None:
+    def add(self, block: Block) -> None:
         if self._attributes.isdisjoint(block.attributes):
             block = block.first(DETAIL_LIMIT - len(self.bare))
-            write(block, family, self.bare.extend(len(block)))
+            write(block, self.bare.extend(len(block)))
             return
         found = len(block)
         block = block.first(DETAIL_LIMIT - len(self.rows))
         self.left_out += found - len(block)
-        write(block, family, self.rows.extend(len(block)))
+        write(block, self.rows.extend(len(block)))
         for name, column in self.values.extend(len(block)).items():
             values = block.field(self._fields[name])
             column[:] = np.nan if values is None else values
@@ -143,10 +144,20 @@ class _Closer:
 
 
 def _read(connect: Connect, states: frozenset[State], extensions: int, into: _Pass) -> list[Gap]:
-    """Both address families. A kernel that has no IPv6 is no error."""
-    gaps = _read_family(connect, socket.AF_INET, request(socket.AF_INET, states, extensions), into)
+    """Both address families at once, or one by one if the kernel does not know the old request any more.
+
+    A kernel that has no IPv6 is no error.
+    """
+    start = into.mark()
     try:
-        gaps += _read_family(connect, socket.AF_INET6, request(socket.AF_INET6, states, extensions), into)
+        return _read_dump(connect, request_all(states, extensions), into)
+    except DumpError as error:
+        if error.errno not in _TOO_OLD:
+            raise
+    into.go_back(start)
+    gaps = _read_dump(connect, request_family(socket.AF_INET, states, extensions), into)
+    try:
+        gaps += _read_dump(connect, request_family(socket.AF_INET6, states, extensions), into)
     except DumpError as error:
         if error.errno not in _ABSENT:
             raise
@@ -154,14 +165,14 @@ def _read(connect: Connect, states: frozenset[State], extensions: int, into: _Pa
     return gaps
 
 
-def _read_family(connect: Connect, family: int, payload: bytes, into: _Pass) -> list[Gap]:
+def _read_dump(connect: Connect, request: Request, into: _Pass) -> list[Gap]:
     """One dump, repeated where that helps: each on a socket of its own, so that none sees another one's leftovers."""
     start = into.mark()
     failures, repeated = 0, False
     while True:
         into.go_back(start)
         try:
-            interrupted = _read_once(connect, family, payload, into)
+            interrupted = _read_once(connect, request, into)
         except DumpError as error:
             failures += 1
             if error.errno not in _TRANSIENT or failures == ATTEMPTS:
@@ -174,14 +185,14 @@ def _read_family(connect: Connect, family: int, payload: bytes, into: _Pass) -> 
         repeated = True
 
 
-def _read_once(connect: Connect, family: int, payload: bytes, into: _Pass) -> bool:
+def _read_once(connect: Connect, request: Request, into: _Pass) -> bool:
     transport = connect()
     interrupted = False
     try:
-        for window in read_dump(transport, payload):
+        for window in read_dump(transport, request):
             interrupted |= window.interrupted
             for block in blocks(window):
-                into.add(block, family)
+                into.add(block)
     finally:
         transport.close()
     return interrupted

@@ -7,7 +7,6 @@ with the same attribute headers in the same places are read by column, the rest 
 
 import socket
 import struct
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sockwatch.collect.attributes import CGROUP, SHUTDOWN, SOCKOPT, Field
-from sockwatch.collect.netlink import HEADER, Window
+from sockwatch.collect.netlink import HEADER, SOCK_DIAG_BY_FAMILY, TCPDIAG_GETSOCK, Request, Window
 from sockwatch.errors import DumpError
 from sockwatch.model.address import V4_MAPPED
 from sockwatch.model.sockets import SHUTDOWN_UNKNOWN
@@ -29,6 +28,8 @@ EVERY_STATE = frozenset(State)
 
 _REQUEST = struct.Struct("=BBBxI48x")
 """struct inet_diag_req_v2: family, protocol, extensions, states, and a socket id that a dump leaves empty."""
+_OLD_REQUEST = struct.Struct("=BBBB48xI4x")
+"""struct inet_diag_req: family and two prefix lengths that nobody reads, extensions, a socket id, states, tables."""
 _ATTRIBUTE = struct.Struct("=HH")
 _TYPE_MASK = 0x3FFF
 """NLA_TYPE_MASK: without the flags NLA_F_NESTED and NLA_F_NET_BYTEORDER."""
@@ -48,14 +49,28 @@ def _state_table() -> NDArray[np.uint8]:
 _STATES = _state_table()
 
 
-def request(family: int, states: frozenset[State], extensions: int) -> bytes:
-    """The payload that asks for every TCP socket of a family in these states; `extensions` is idiag_ext."""
+def request_all(states: frozenset[State], extensions: int) -> Request:
+    """Ask for every TCP socket in these states, IPv4 and IPv6 in one dump; `extensions` is idiag_ext.
+
+    Only the old request can do that (inet_diag_dump_compat, net/ipv4/inet_diag.c). Each dump walks all sockets of the
+    machine, so that one for each family takes a quarter longer.
+    """
+    return Request(kind=TCPDIAG_GETSOCK, payload=_OLD_REQUEST.pack(0, 0, 0, extensions, _bits(states)))
+
+
+def request_family(family: int, states: frozenset[State], extensions: int) -> Request:
+    """Ask for every TCP socket of one address family in these states."""
+    payload = _REQUEST.pack(family, socket.IPPROTO_TCP, extensions, _bits(states))
+    return Request(kind=SOCK_DIAG_BY_FAMILY, payload=payload)
+
+
+def _bits(states: frozenset[State]) -> int:
     bits = {int(state) for state in states}
     if State.SYN_RECV in states:
         bits.add(NEW_SYN_RECV)
     if states & {State.CLOSE, State.BOUND}:
         bits.add(BOUND_INACTIVE)
-    return _REQUEST.pack(family, socket.IPPROTO_TCP, extensions, sum(1 << bit for bit in bits))
+    return sum(1 << bit for bit in bits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -144,12 +159,14 @@ def _walk(words: NDArray[np.uint32], length: int) -> tuple[list[tuple[int, np.ui
     return headers, attributes
 
 
-def write(block: Block, family: int, into: Mapping[str, NDArray[Any]]) -> None:
+def write(block: Block, into: Mapping[str, NDArray[Any]]) -> None:
     """Fill the base columns (all of COLUMN_TYPES but `netns` and `detail_row`), a row for each message.
 
-    `family` is what was asked for. Raises DumpError for another one, and for a state that TCP does not have.
+    Raises DumpError for an address family that is not IP, and for a state that TCP does not have.
     """
-    if not (block.column(_BODY, "u1") == family).all():
+    family = block.column(_BODY, "u1")
+    ipv4 = family == socket.AF_INET
+    if not (ipv4 | (family == socket.AF_INET6)).all():
         raise DumpError("malformed sock_diag data: a socket of another address family")
     state = _STATES[block.column(_BODY + 1, "u1")]
     if (state == _UNKNOWN_STATE).any():
@@ -162,17 +179,21 @@ def write(block: Block, family: int, into: Mapping[str, NDArray[Any]]) -> None:
     into["retransmits"][:] = block.column(_BODY + 3, "u1")
     into["sport"][:] = block.column(_BODY + 4, ">u2")
     into["dport"][:] = block.column(_BODY + 6, ">u2")
+    all_ipv4 = ipv4.all()
     for name, offset in (("src", _BODY + 8), ("dst", _BODY + 24)):
-        if family == socket.AF_INET:
-            into[f"{name}_hi"][:] = 0
-            np.bitwise_or(block.column(offset, ">u4"), V4_MAPPED, out=into[f"{name}_lo"])
+        high, low = into[f"{name}_hi"], into[f"{name}_lo"]
+        if all_ipv4:
+            high[:] = 0
+            np.bitwise_or(block.column(offset, ">u4"), V4_MAPPED, out=low)
         else:
-            into[f"{name}_hi"][:] = block.column(offset, ">u8")
-            into[f"{name}_lo"][:] = block.column(offset + 8, ">u8")
+            high[:] = block.column(offset, ">u8")
+            low[:] = block.column(offset + 8, ">u8")
+            high[ipv4] = 0
+            low[ipv4] = block.column(offset, ">u4")[ipv4] | V4_MAPPED
     into["iface"][:] = block.column(_BODY + 40, "u4")
     # idiag_cookie is two words, the low one first on every machine (sock_diag_save_cookie, net/core/sock_diag.c).
-    low, high = block.column(_BODY + 44, "u4"), block.column(_BODY + 48, "u4")
-    into["cookie"][:] = block.column(_BODY + 44, "u8") if sys.byteorder == "little" else _join(low, high)
+    np.left_shift(block.column(_BODY + 48, "u4"), 32, out=into["cookie"], dtype=np.uint64)
+    into["cookie"] |= block.column(_BODY + 44, "u4")
     into["expires_ms"][:] = block.column(_BODY + 52, "u4")
     into["recv_q"][:] = block.column(_BODY + 56, "u4")
     into["send_q"][:] = block.column(_BODY + 60, "u4")
@@ -185,7 +206,3 @@ def write(block: Block, family: int, into: Mapping[str, NDArray[Any]]) -> None:
     ):
         values = block.field(field)
         into[name][:] = unknown if values is None else values
-
-
-def _join(low: NDArray[np.integer[Any]], high: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
-    return low | high.astype(np.uint64) << np.uint64(32)

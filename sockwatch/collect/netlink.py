@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sockwatch.errors import DumpError
 
 NETLINK_SOCK_DIAG = 4
-SOCK_DIAG_BY_FAMILY = 20
+TCPDIAG_GETSOCK, SOCK_DIAG_BY_FAMILY = 18, 20
 NLMSG_NOOP, NLMSG_ERROR, NLMSG_DONE = 1, 2, 3
 NLM_F_REQUEST, NLM_F_MULTI, NLM_F_DUMP_INTR, NLM_F_DUMP = 0x1, 0x2, 0x10, 0x300
 KERNEL = 0
@@ -46,7 +46,6 @@ def _kind(message: int, flags: int) -> np.uint32:
     return np.uint32(int.from_bytes(struct.pack("=HH", message, flags), sys.byteorder))
 
 
-_DATA_KIND = _kind(SOCK_DIAG_BY_FAMILY, NLM_F_MULTI)
 _DONE_KIND = _kind(NLMSG_DONE, NLM_F_MULTI)
 
 
@@ -107,6 +106,23 @@ class NetlinkSocket:
         self._socket.close()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a dump is asked for: the message type, which the answers have as well, and what follows the header."""
+
+    kind: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What the header of each answer says. The sequence number is random: nothing else in a dump is likely to be it."""
+
+    kind: int
+    sequence: int
+    port_id: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Window:
     """Messages of a dump, headers included: `words` is their memory, in which message i starts at word `starts[i]`.
@@ -123,27 +139,27 @@ class Window:
     last: bool = False
 
     @classmethod
-    def of(cls, words: NDArray[np.uint32], sequence: int, port_id: int) -> Self:
+    def of(cls, words: NDArray[np.uint32], expected: Expected) -> Self:
         """The messages in `words`. Raises DumpError."""
-        starts = np.flatnonzero(words == np.uint32(sequence)) - _SEQUENCE
+        starts = np.flatnonzero(words == np.uint32(expected.sequence)) - _SEQUENCE
         if not len(starts) or starts[0] != 0 or starts[-1] + _HEADER_WORDS > len(words):
-            return cls._walk(words, sequence, port_id)
+            return cls._walk(words, expected)
         lengths = words[starts].astype(np.intp)
         ends = starts + (lengths + _WORD - 1) // _WORD
         kinds = words[starts + _KIND]
         done = kinds[-1] == _DONE_KIND and lengths[-1] == _DONE_SIZE and words[-1] == 0
         data = len(starts) - 1 if done else len(starts)
         if not (
-            (kinds[:data] == _DATA_KIND).all()
-            and (words[starts + _PORT] == port_id).all()
+            (kinds[:data] == _kind(expected.kind, NLM_F_MULTI)).all()
+            and (words[starts + _PORT] == expected.port_id).all()
             and (ends[:-1] == starts[1:]).all()
             and ends[-1] == len(words)
         ):
-            return cls._walk(words, sequence, port_id)
+            return cls._walk(words, expected)
         return cls(words=words, starts=starts[:data], lengths=lengths[:data], last=bool(done))
 
     @classmethod
-    def _walk(cls, words: NDArray[np.uint32], sequence: int, port_id: int) -> Self:
+    def _walk(cls, words: NDArray[np.uint32], expected: Expected) -> Self:
         view = memoryview(words.tobytes())
         starts, lengths, interrupted, last, at = [], [], False, False, 0
         while at < len(view):
@@ -155,14 +171,14 @@ class Window:
             if length < HEADER.size or at + length > len(view):
                 raise DumpError(f"malformed netlink data: a message of {length} bytes where {len(view) - at} are left")
             # A fresh socket carries one dump, so an answer to somebody else cannot be a late one: it is wrong.
-            if (answers, to) != (sequence, port_id):
+            if (answers, to) != (expected.sequence, expected.port_id):
                 raise DumpError("malformed netlink data: the answer to another request")
             interrupted |= bool(flags & NLM_F_DUMP_INTR)
             match kind:
-                case _ if kind == SOCK_DIAG_BY_FAMILY:
+                case expected.kind:
                     starts.append(at // _WORD)
                     lengths.append(length)
-                case _ if kind in (NLMSG_ERROR, NLMSG_DONE):
+                case _ if kind in {NLMSG_ERROR, NLMSG_DONE}:
                     _raise_errno(view[at + HEADER.size : at + length], kind)
                     last = True
                 case _ if kind != NLMSG_NOOP:
@@ -177,20 +193,21 @@ class Window:
         )
 
 
-def read_dump(transport: Transport, payload: bytes) -> Iterator[Window]:
-    """Send a SOCK_DIAG_BY_FAMILY dump request with this payload; yield its messages, window by window.
+def read_dump(transport: Transport, request: Request) -> Iterator[Window]:
+    """Ask for a dump; yield its messages, window by window.
 
     Raises DumpError: with errno where the kernel refused, without where its answer cannot be trusted. Only a dump
     whose NLMSG_DONE arrived ends without an error.
     """
-    sequence = int.from_bytes(os.urandom(4), sys.byteorder)
-    header = HEADER.pack(
-        HEADER.size + len(payload), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, sequence, transport.port_id
+    expected = Expected(
+        kind=request.kind, sequence=int.from_bytes(os.urandom(4), sys.byteorder), port_id=transport.port_id
     )
+    length = HEADER.size + len(request.payload)
+    header = HEADER.pack(length, request.kind, NLM_F_REQUEST | NLM_F_DUMP, expected.sequence, expected.port_id)
     arena = np.empty((WINDOW + CHUNK) // _WORD, np.uint32)
     view = arena.data.cast("B")
     try:
-        transport.send(header + payload)
+        transport.send(header + request.payload)
         end = 0
         while True:
             try:
@@ -201,10 +218,10 @@ def read_dump(transport: Transport, payload: bytes) -> Iterator[Window]:
                 continue  # another process may send us anything, and none of it is part of the dump
             if size > CHUNK or size % _WORD:
                 raise DumpError(f"malformed netlink data: a datagram of {size} bytes")
-            if end + size <= WINDOW and size and not _ends(view[end : end + size]):
+            if end + size <= WINDOW and size and not _may_end(view[end : end + size]):
                 end += size
                 continue
-            window = Window.of(arena[: (end + size) // _WORD], sequence, transport.port_id)
+            window = Window.of(arena[: (end + size) // _WORD], expected)
             yield window
             if window.last:
                 return
@@ -215,13 +232,13 @@ def read_dump(transport: Transport, payload: bytes) -> Iterator[Window]:
         raise refused(error) from error
 
 
-def _ends(datagram: memoryview) -> bool:
+def _may_end(datagram: memoryview) -> bool:
     """Whether this may be the last datagram of a dump: the window that it closes says for sure."""
     if len(datagram) < _DONE_SIZE:
         return True
     first: int = HEADER.unpack_from(datagram)[1]
     length, final, *_ = HEADER.unpack_from(datagram, len(datagram) - _DONE_SIZE)
-    return first != SOCK_DIAG_BY_FAMILY or (length, final) == (_DONE_SIZE, NLMSG_DONE)
+    return first in {NLMSG_ERROR, NLMSG_DONE} or (length, final) == (_DONE_SIZE, NLMSG_DONE)
 
 
 def _raise_errno(body: memoryview, kind: int) -> None:

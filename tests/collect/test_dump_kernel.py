@@ -1,5 +1,7 @@
 """The dump on the real kernel, against independent witnesses: /proc/net/tcp{,6}, ss, and getsockopt."""
 
+import errno
+import os
 import re
 import resource
 import shutil
@@ -8,7 +10,7 @@ import struct
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ import pytest
 from netns import PrivateNetns, keep
 from sockwatch.collect.attributes import FIELDS
 from sockwatch.collect.dump import Dump, dump_sockets
+from sockwatch.collect.netlink import HEADER, TCPDIAG_GETSOCK, NetlinkSocket
 from sockwatch.model.address import address_text
 from sockwatch.model.snapshot import Asks
 from sockwatch.model.sockets import SHUTDOWN_UNKNOWN, SocketTable
@@ -149,6 +152,19 @@ def look(asks: Asks) -> Dump:
     return dump_sockets(asks)
 
 
+class ByFamily(NetlinkSocket):
+    """As if this kernel did not know the old request any more."""
+
+    def send(self, message: bytes) -> None:
+        if HEADER.unpack_from(message)[1] == TCPDIAG_GETSOCK:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        super().send(message)
+
+
+def look_by_family(asks: Asks) -> Dump:
+    return dump_sockets(asks, ByFamily)
+
+
 def read_proc() -> dict[str, str]:
     return {name: Path("/proc/thread-self/net", name).read_text() for name in ("tcp", "tcp6")}
 
@@ -218,12 +234,13 @@ def test_each_state_is_counted_exactly(netns: PrivateNetns) -> None:
     assert found.sockets.count_by_state() == expected
 
 
-def test_every_row_is_that_of_proc(netns: PrivateNetns) -> None:
+@pytest.mark.parametrize("how", [look, look_by_family])
+def test_every_row_is_that_of_proc(netns: PrivateNetns, how: Callable[[Asks], Dump]) -> None:
     deadline = time.monotonic() + 20
     for asks in (Asks(), WITH_DETAILS):
         listed, proc = Counter[tuple[object, ...]](), Counter[tuple[object, ...]]([()])
         while listed != proc and time.monotonic() < deadline:  # timers and queues move while a FIN cannot leave
-            table = netns.run(look, asks).sockets
+            table = netns.run(how, asks).sockets
             listed = rows(table.take(~table.is_in_state(State.BOUND, State.CLOSE)))
             proc = Counter(row for text in netns.run(read_proc).values() for row in parse_proc(text))
         assert listed == proc

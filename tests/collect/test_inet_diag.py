@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from diag_messages import PORT_ID, attribute, body, message
+from diag_messages import DATA, PORT_ID, attribute, body, message
 from sockwatch.collect.attributes import FIELDS
 from sockwatch.collect.columns import Columns
-from sockwatch.collect.inet_diag import Block, blocks, request, write
-from sockwatch.collect.netlink import Window
+from sockwatch.collect.inet_diag import Block, blocks, request_all, request_family, write
+from sockwatch.collect.netlink import SOCK_DIAG_BY_FAMILY, TCPDIAG_GETSOCK, Expected, Window
 from sockwatch.errors import DumpError
 from sockwatch.model.sockets import COLUMN_TYPES, SHUTDOWN_UNKNOWN
 from sockwatch.model.state import State
@@ -38,7 +38,7 @@ TCP_INFO_MEMBERS = """
 
 def window(*bodies: bytes) -> Window:
     data = b"".join(message(b, SEQUENCE) for b in bodies)
-    return Window.of(np.frombuffer(data, np.uint32), SEQUENCE, PORT_ID)
+    return Window.of(np.frombuffer(data, np.uint32), Expected(kind=DATA, sequence=SEQUENCE, port_id=PORT_ID))
 
 
 def only_block(*bodies: bytes) -> Block:
@@ -46,15 +46,15 @@ def only_block(*bodies: bytes) -> Block:
     return block
 
 
-def columns_of(*bodies: bytes, family: int = socket.AF_INET) -> Mapping[str, NDArray[Any]]:
+def columns_of(*bodies: bytes) -> Mapping[str, NDArray[Any]]:
     columns = Columns({name: kind for name, kind in COLUMN_TYPES.items() if name not in {"netns", "detail_row"}})
     for block in blocks(window(*bodies)):
-        write(block, family, columns.extend(len(block)))
+        write(block, columns.extend(len(block)))
     return columns.finish()
 
 
-def row(*bodies: bytes, family: int = socket.AF_INET) -> dict[str, int]:
-    return {name: column[0].item() for name, column in columns_of(*bodies, family=family).items()}
+def row(*bodies: bytes) -> dict[str, int]:
+    return {name: column[0].item() for name, column in columns_of(*bodies).items()}
 
 
 def test_each_field_of_the_message_lands_in_its_column() -> None:
@@ -101,7 +101,7 @@ def test_each_field_of_the_message_lands_in_its_column() -> None:
 
 
 def test_ipv6_addresses_are_two_halves_and_a_mapped_one_equals_ipv4() -> None:
-    six = row(body("[1122:3344:5566:7788:99aa:bbcc:ddee:ff01]:1", "[::ffff:10.4.5.6]:2"), family=socket.AF_INET6)
+    six = row(body("[1122:3344:5566:7788:99aa:bbcc:ddee:ff01]:1", "[::ffff:10.4.5.6]:2"))
     assert (six["src_hi"], six["src_lo"]) == (0x1122_3344_5566_7788, 0x99AA_BBCC_DDEE_FF01)
     assert (six["family"], six["dst_hi"], six["dst_lo"]) == (socket.AF_INET6, 0, row(body())["dst_lo"])
 
@@ -124,9 +124,17 @@ def test_a_state_that_tcp_does_not_have_is_refused(state: int) -> None:
         row(body(state=state))
 
 
+def test_both_families_may_come_in_any_order() -> None:
+    found = columns_of(body("10.1.2.3:1"), body("[1:2::3:4]:1", "[::1]:2"), body("10.1.2.4:1"))
+    assert found["family"].tolist() == [socket.AF_INET, socket.AF_INET6, socket.AF_INET]
+    assert found["src_hi"].tolist() == [0, 0x1_0002_0000_0000, 0]
+    assert found["src_lo"].tolist() == [0xFFFF_0A01_0203, 0x3_0004, 0xFFFF_0A01_0204]
+    assert found["dst_lo"].tolist() == [0xFFFF_0A04_0506, 1, 0xFFFF_0A04_0506]
+
+
 def test_a_socket_of_another_family_is_refused() -> None:
     with pytest.raises(DumpError, match="another address family"):
-        row(body(family=socket.AF_INET6))
+        columns_of(body(), body(family=socket.AF_UNIX))
 
 
 @pytest.mark.parametrize("attributes", [b"", attribute(SHUTDOWN, b"") + attribute(CGROUP_ID, b"1234567")])
@@ -247,12 +255,12 @@ def test_a_message_too_short_for_a_socket_is_refused() -> None:
 
 
 def test_a_request_asks_for_the_bits_that_stand_for_the_states() -> None:
-    asked = request(socket.AF_INET6, frozenset({State.LISTEN, State.SYN_RECV, State.BOUND}), 0x42)
-    assert len(asked) == 56
-    assert struct.unpack_from("=BBBxI", asked) == (
-        socket.AF_INET6,
-        socket.IPPROTO_TCP,
-        0x42,
-        1 << 10 | 1 << 3 | 1 << 12 | 1 << 13,
-    )
-    assert struct.unpack_from("=I", request(socket.AF_INET, frozenset(State), 0), 4) == (0x3FFE,)
+    states = frozenset({State.LISTEN, State.SYN_RECV, State.BOUND})
+    bits = 1 << 10 | 1 << 3 | 1 << 12 | 1 << 13
+    old = request_all(states, 0x42)
+    assert (old.kind, len(old.payload)) == (TCPDIAG_GETSOCK, 60)
+    assert struct.unpack("=BBBB48xII", old.payload) == (0, 0, 0, 0x42, bits, 0)
+    new = request_family(socket.AF_INET6, states, 0x42)
+    assert (new.kind, len(new.payload)) == (SOCK_DIAG_BY_FAMILY, 56)
+    assert struct.unpack("=BBBxI48x", new.payload) == (socket.AF_INET6, socket.IPPROTO_TCP, 0x42, bits)
+    assert struct.unpack_from("=I", request_family(socket.AF_INET, frozenset(State), 0).payload, 4) == (0x3FFE,)

@@ -8,17 +8,19 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from diag_messages import PORT_ID, Datagram, Player, body, done, error, header, message
+from diag_messages import DATA, PORT_ID, Datagram, Player, body, done, error, header, message
 from sockwatch.collect import netlink
-from sockwatch.collect.netlink import Window, read_dump, refused
+from sockwatch.collect.netlink import Expected, Request, Window, read_dump, refused
 from sockwatch.errors import DumpError
 
 SEQUENCE = 0x2A2A_2A2A
+EXPECTED = Expected(kind=DATA, sequence=SEQUENCE, port_id=PORT_ID)
+REQUEST = Request(kind=DATA, payload=bytes(60))
 DUMP_INTR = netlink.NLM_F_MULTI | netlink.NLM_F_DUMP_INTR
 
 
 def window(*parts: bytes) -> Window:
-    return Window.of(np.frombuffer(b"".join(parts), np.uint32), SEQUENCE, PORT_ID)
+    return Window.of(np.frombuffer(b"".join(parts), np.uint32), EXPECTED)
 
 
 def data(size: int, flags: int = netlink.NLM_F_MULTI) -> bytes:
@@ -28,7 +30,7 @@ def data(size: int, flags: int = netlink.NLM_F_MULTI) -> bytes:
 def play(*datagrams: Callable[[int], Datagram]) -> list[tuple[int, bool]]:
     """How many messages each window of a dump had, and whether it was interrupted."""
     player = Player(lambda _family, _states, _extensions, sequence: [d(sequence) for d in datagrams])
-    return [(len(w.starts), w.interrupted) for w in read_dump(player, bytes(56))]
+    return [(len(w.starts), w.interrupted) for w in read_dump(player, REQUEST)]
 
 
 def test_boundaries_are_found_whatever_the_lengths() -> None:
@@ -43,14 +45,14 @@ def test_boundaries_are_found_whatever_the_lengths() -> None:
 def test_the_walk_and_the_search_agree(sizes: Sequence[int], ends: bool) -> None:  # noqa: FBT001 - hypothesis passes it
     parts = [data(size) for size in sizes] + [done(SEQUENCE)] * ends
     words = np.frombuffer(b"".join(parts), np.uint32)
-    searched, walked = Window.of(words, SEQUENCE, PORT_ID), Window._walk(words, SEQUENCE, PORT_ID)  # noqa: SLF001 - the slow twin
+    searched, walked = Window.of(words, EXPECTED), Window._walk(words, EXPECTED)  # noqa: SLF001 - the slow twin
     assert searched.starts.tolist() == walked.starts.tolist()
     assert searched.lengths.tolist() == walked.lengths.tolist()
     assert (searched.last, searched.interrupted) == (walked.last, walked.interrupted) == (ends, False)
 
 
 def test_data_that_looks_like_a_header_is_data() -> None:
-    fake = header(88, netlink.SOCK_DIAG_BY_FAMILY, netlink.NLM_F_MULTI, SEQUENCE) + done(SEQUENCE)
+    fake = header(88, DATA, netlink.NLM_F_MULTI, SEQUENCE) + done(SEQUENCE)
     found = window(data(72), message(bytes(24) + fake, SEQUENCE), data(72), done(SEQUENCE))
     assert found.lengths.tolist() == [88, 76, 88]
     assert found.last
@@ -67,7 +69,7 @@ def test_an_interrupted_dump_says_so() -> None:
     [
         [data(72), message(bytes(72), SEQUENCE + 1)],
         [message(bytes(72), SEQUENCE + 1)],
-        [data(72), header(88, 20, 2, SEQUENCE, PORT_ID + 1) + bytes(72)],
+        [data(72), header(88, DATA, 2, SEQUENCE, PORT_ID + 1) + bytes(72)],
     ],
 )
 def test_an_answer_to_another_request_is_refused(parts: Sequence[bytes]) -> None:
@@ -78,7 +80,7 @@ def test_an_answer_to_another_request_is_refused(parts: Sequence[bytes]) -> None
 @pytest.mark.parametrize("length", [0, 1, 15, 89, 0xFFFF_FFFF])
 def test_a_length_that_cannot_be_is_refused(length: int) -> None:
     with pytest.raises(DumpError, match=f"a message of {length} bytes where 88 are left"):
-        window(data(72), header(length, 20, 2, SEQUENCE) + bytes(72))
+        window(data(72), header(length, DATA, 2, SEQUENCE) + bytes(72))
 
 
 def test_a_message_of_unknown_type_is_refused() -> None:
@@ -204,7 +206,7 @@ def test_an_error_of_recv_is_a_dump_error() -> None:
     assert caught.value.errno == errno.ENOBUFS
 
 
-def test_the_request_is_a_dump_of_sock_diag() -> None:
+def test_the_request_is_a_dump() -> None:
     sent: list[bytes] = []
 
     class Recorder(Player):
@@ -213,7 +215,8 @@ def test_the_request_is_a_dump_of_sock_diag() -> None:
             super().send(message)
 
     player = Recorder(lambda *_: [done(_[-1])])
-    assert [len(w.starts) for w in read_dump(player, b"payload" * 8)] == [0]
+    request = Request(kind=netlink.SOCK_DIAG_BY_FAMILY, payload=b"payload" * 8)
+    assert [len(w.starts) for w in read_dump(player, request)] == [0]
     length, kind, flags, _, port_id = struct.unpack_from("=IHHII", sent[0])
     assert (length, kind, flags, port_id) == (72, 20, 0x301, PORT_ID)
     assert sent[0][16:] == b"payload" * 8
