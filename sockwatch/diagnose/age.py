@@ -19,6 +19,9 @@ TIME_WAIT_SECONDS = 60.0
 FIN_TIMEOUT_SECONDS = 60.0
 """Assumed where net.ipv4.tcp_fin_timeout cannot be read: TCP_FIN_TIMEOUT (include/net/tcp.h)."""
 
+DATED = (State.CLOSE_WAIT, State.FIN_WAIT_2, State.TIME_WAIT)
+"""The states whose beginning leaves a trace."""
+
 Seconds = NDArray[np.float64]
 
 
@@ -66,7 +69,7 @@ def ages(window: Window, sockets: SocketTable) -> Ages:
     found = _mirrored(window.current, sockets)
     if window.previous is None or window.elapsed is None:
         return found
-    return _since(window.previous, window.elapsed, sockets, found)
+    return _since(window, window.previous, window.elapsed, sockets, found)
 
 
 def fin_timeouts(snapshot: Snapshot, sockets: SocketTable) -> Seconds:
@@ -127,11 +130,12 @@ def _own(snapshot: Snapshot, sockets: SocketTable) -> Ages:
 def _mirrored(snapshot: Snapshot, sockets: SocketTable) -> Ages:
     """CLOSE_WAIT here began when FIN_WAIT_2 there did; an orphan's clock starts at close(), which may be later."""
     own = _own(snapshot, sockets)
-    rows = other_ends(snapshot, sockets.in_state(State.CLOSE_WAIT, State.FIN_WAIT_2))
-    lower, upper = own.lower.copy(), own.upper.copy()
+    half_closed = np.flatnonzero(sockets.is_in_state(State.CLOSE_WAIT, State.FIN_WAIT_2))
+    rows = other_ends(snapshot, sockets.take(half_closed))
     if not (rows != NOT_HERE).any():
         return own
-    mine = np.flatnonzero(sockets.is_in_state(State.CLOSE_WAIT, State.FIN_WAIT_2))[rows != NOT_HERE]
+    lower, upper = own.lower.copy(), own.upper.copy()
+    mine = half_closed[rows != NOT_HERE]
     theirs = snapshot.sockets.take(rows[rows != NOT_HERE])
     other = _own(snapshot, theirs)
     closing = sockets.is_in_state(State.CLOSE_WAIT)[mine] & theirs.is_in_state(State.FIN_WAIT_2)
@@ -146,22 +150,25 @@ def _mirrored(snapshot: Snapshot, sockets: SocketTable) -> Ages:
     return Ages(lower=lower, upper=upper)
 
 
-def _since(previous: Snapshot, elapsed: float, sockets: SocketTable, found: Ages) -> Ages:
-    before = previous.sockets
-    order = np.argsort(before.cookie)
-    at = np.searchsorted(before.cookie, sockets.cookie, sorter=order)
-    row = order[np.minimum(at, len(order) - 1)] if len(order) else np.zeros(len(sockets), np.intp)
+def _since(window: Window, previous: Snapshot, elapsed: float, sockets: SocketTable, found: Ages) -> Ages:
+    dated = sockets.is_in_state(*DATED)
+    if not dated.any():
+        return found
+    before = previous.sockets.in_state(*DATED)
     same = np.zeros(len(sockets), np.bool_)
-    if len(order):
-        same = (before.cookie[row] == sockets.cookie) & (before.state[row] == sockets.state)
+    row = np.zeros(len(sockets), np.intp)
+    if len(before):
+        order = np.argsort(before.cookie)
+        at = np.searchsorted(before.cookie, sockets.cookie, sorter=order)
+        row = order[np.minimum(at, len(order) - 1)]
+        same = dated & (before.cookie[row] == sockets.cookie) & (before.state[row] == sockets.state)
     lower, upper = found.lower.copy(), found.upper.copy()
-    dated = sockets.is_in_state(State.CLOSE_WAIT, State.FIN_WAIT_2, State.TIME_WAIT)
-    old = same & dated
-    then = _mirrored(previous, before.take(row[old]))
-    lower[old] = np.fmax(lower[old], np.fmax(then.lower, 0) + elapsed)
+    then = _mirrored(previous, before.take(row[same]))
+    lower[same] = np.fmax(lower[same], np.fmax(then.lower, 0) + elapsed)
     # an orphan keeps its cookie and its state, but its clock started anew at close()
-    upper[old] = np.fmax(upper[old], lower[old])
-    new = dated & ~same
+    upper[same] = np.fmax(upper[same], lower[same])
+    looked_at = np.array([window.number_before(i) is not None for i in range(len(window.namespaces))])
+    new = dated & ~same & looked_at[sockets.netns]
     upper[new] = np.fmin(upper[new], elapsed)
-    lower[new] = np.fmin(lower[new], elapsed)
+    lower[new] = np.minimum(lower[new], elapsed)  # what is not known stays unknown
     return Ages(lower=lower, upper=upper)

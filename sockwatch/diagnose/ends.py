@@ -21,6 +21,8 @@ def other_ends(snapshot: Snapshot, sockets: SocketTable) -> NDArray[np.intp]:
     The other end has both addresses and ports mirrored, in the same namespace. A socket connected to itself has none.
     """
     found = np.full(len(sockets), NOT_HERE, np.intp)
+    if not len(sockets):
+        return found
     every = snapshot.sockets
     near = _ports(sockets.dport)[every.sport] & _ports(sockets.sport)[every.dport]
     near &= ~every.is_in_state(State.LISTEN, State.BOUND)
@@ -64,14 +66,6 @@ class Ends:
         """The other ends that are here."""
         return self.table.take(self.rows[self.here])
 
-    def in_state(self, *states: State) -> NDArray[np.bool_]:
-        """Which sockets have an other end here that is in one of these states."""
-        return self.here & self.table.is_in_state(*states)[self.rows]
-
-    def take(self, chosen: NDArray[np.bool_]) -> "Ends":
-        """The ends of the chosen sockets."""
-        return Ends(here=self.here[chosen], rows=self.rows[chosen], table=self.table)
-
 
 def find_ends(snapshot: Snapshot, sockets: SocketTable) -> Ends:
     """The other ends of these sockets."""
@@ -91,9 +85,12 @@ def describe_ends(ends: Ends, owners: Owners) -> OtherEnd | None:
 
 
 def peer_is_local(snapshot: Snapshot, sockets: SocketTable) -> NDArray[np.bool_]:
-    """Which sockets talk to an address of this host: a loopback address, or one that a socket here is bound to."""
+    """Which sockets talk to an address of their namespace: loopback, or one that a socket there is bound to."""
+    if not len(sockets):
+        return np.empty(0, np.bool_)
     every = snapshot.sockets
     groups = group(
+        np.concatenate([every.netns, sockets.netns]),
         np.concatenate([every.src_hi, sockets.dst_hi]),
         np.concatenate([every.src_lo, sockets.dst_lo]),
     )

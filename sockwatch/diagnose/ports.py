@@ -20,12 +20,17 @@ SYSCTLS = frozenset(
     {
         "net.ipv4.ip_local_port_range",
         "net.ipv4.ip_local_reserved_ports",
+        "net.ipv4.tcp_timestamps",
         "net.ipv4.tcp_tw_reuse",
         "net.ipv4.tcp_tw_reuse_delay",
     }
 )
 """What a budget depends on; a detector that uses budgets asks for them."""
 
+SHORT = 0.7
+"""From this used share on a budget is short: port_exhaustion names it."""
+SOON_SECONDS = 300.0
+"""Critical is what refuses connections within so many seconds by forecast."""
 _REUSE_ALWAYS, _REUSE_LOOPBACK = 1, 2
 _REUSE_DELAY_MS = 1000
 """net.ipv4.tcp_tw_reuse_delay where the kernel has no such sysctl (it came with v6.14; before, 1 s was compiled in)."""
@@ -62,6 +67,10 @@ class PortBudget:
         """The used share, 0 to 1."""
         return min(self.used / self.usable, 1.0) if self.usable else 1.0
 
+    def refuses_within(self, seconds: float) -> bool:
+        """Whether connect() fails now, or by forecast within so many seconds."""
+        return not self.free or (self.seconds_left is not None and self.seconds_left < seconds)
+
     @cached_property
     def time_wait(self) -> int:
         """How many of the used ports are held by TIME_WAIT alone."""
@@ -71,24 +80,25 @@ class PortBudget:
 def port_budgets(window: Window, at_least: float) -> Iterator[PortBudget]:
     """Every budget of which at least the given share (0 to 1) is used, fullest first."""
     found: list[PortBudget] = []
-    for index, namespace in enumerate(window.namespaces):
-        clients = _clients(window.current, index)
-        if clients is None:
-            continue
-        usable = int(usable_ports(window.current, index).sum())
+    sockets = window.sockets
+    chosen = _client_ports(window.current)[sockets.netns, sockets.sport]
+    chosen &= _is_connected(sockets)
+    usable_by_namespace = usable_ports(window.current).sum(axis=1).tolist()
+    for index, (namespace, usable) in enumerate(zip(window.namespaces, usable_by_namespace, strict=True)):
         least = max(int(at_least * usable), 1)
+        rows = np.flatnonzero(chosen & (sockets.netns == index) if len(window.namespaces) > 1 else chosen)
         # No budget can be larger than what goes to its port: that leaves few rows to group on a busy host.
-        clients = clients.take(np.bincount(clients.dport, minlength=65536)[clients.dport] >= least)
+        ports = sockets.dport[rows]
+        clients = sockets.take(rows[(np.bincount(ports, minlength=65536) >= least)[ports]])
         groups = group(clients.src_hi, clients.src_lo, clients.dst_hi, clients.dst_lo, clients.dport)
         for number in np.flatnonzero(groups.count >= least):
-            sockets = clients.take(groups.index == number)
-            reusable = int(_reusable(window, namespace, sockets).sum())
+            users = clients.take(groups.index == number)
             budget = PortBudget(
                 namespace=namespace,
-                sockets=sockets,
+                sockets=users,
                 usable=usable,
-                reusable=reusable,
-                seconds_left=_seconds_left(window, index, sockets, usable),
+                reusable=_reusable(window, namespace, users),
+                seconds_left=_seconds_left(window, index, users, usable),
             )
             if budget.ratio >= at_least:
                 found.append(budget)
@@ -113,36 +123,43 @@ def reserve_command(namespace: Namespace, ports: NDArray[np.uint16]) -> str:
     return f"sysctl -w net.ipv4.ip_local_reserved_ports={','.join(wanted)}"
 
 
-def usable_ports(snapshot: Snapshot, netns: int) -> NDArray[np.bool_]:
-    """The ports that connect() may choose from in a namespace.
+def ranges(snapshot: Snapshot) -> NDArray[np.bool_]:
+    """port_range_mask of each namespace, of shape (namespaces, 65536); no port where it cannot be read."""
+    masks = np.zeros((len(snapshot.namespaces), 65536), np.bool_)
+    for mask, namespace in zip(masks, snapshot.namespaces, strict=True):
+        own = port_range_mask(namespace)
+        if own is not None:
+            mask[:] = own
+    return masks
+
+
+def usable_ports(snapshot: Snapshot) -> NDArray[np.bool_]:
+    """The ports that connect() may choose from, a mask of shape (namespaces, 65536).
 
     A port that bind() took, for whatever address, is passed over by connect() for every destination
     (__inet_hash_connect in net/ipv4/inet_hashtables.c: tb->fastreuse >= 0).
     """
-    mask = port_range_mask(snapshot.namespaces[netns])
-    if mask is None:
-        return np.zeros(65536, np.bool_)
+    masks = ranges(snapshot)
     taken = snapshot.sockets.in_state(State.LISTEN, State.BOUND)
-    mask[taken.sport[taken.netns == netns]] = False
-    return mask
+    masks[taken.netns, taken.sport] = False
+    return masks
 
 
-def _clients(snapshot: Snapshot, netns: int) -> SocketTable | None:
-    """The sockets of a namespace that use a port of its range and do not sit on a listening port."""
-    mask = port_range_mask(snapshot.namespaces[netns])
-    if mask is None:
-        return None
-    sockets = snapshot.sockets
-    chosen = (mask & ~listened_ports(snapshot)[netns])[sockets.sport]
-    chosen &= (sockets.netns == netns) & (sockets.dport != 0)
-    chosen &= ~sockets.is_in_state(State.LISTEN, State.BOUND)
-    return sockets.take(chosen)
+def _client_ports(snapshot: Snapshot) -> NDArray[np.bool_]:
+    """Where clients sit, a mask of shape (namespaces, 65536): in the range, and not where somebody listens."""
+    return ranges(snapshot) & ~listened_ports(snapshot)
 
 
-def _reusable(window: Window, namespace: Namespace, sockets: SocketTable) -> NDArray[np.bool_]:
-    """Which sockets are in TIME_WAIT that tcp_tw_reuse gives away now."""
+def _is_connected(sockets: SocketTable) -> NDArray[np.bool_]:
+    """Which sockets have another end, or had one."""
+    connected: NDArray[np.bool_] = (sockets.dport != 0) & ~sockets.is_in_state(State.LISTEN, State.BOUND)
+    return connected
+
+
+def _reusable(window: Window, namespace: Namespace, sockets: SocketTable) -> int:
+    """How many sockets are in TIME_WAIT that tcp_tw_reuse gives away now."""
     waited = ages(window, sockets).surely(_reuse_delay(namespace))
-    return waited & sockets.is_in_state(State.TIME_WAIT) & _may_reuse(namespace, sockets)
+    return int((waited & sockets.is_in_state(State.TIME_WAIT) & _may_reuse(namespace, sockets)).sum())
 
 
 def _seconds_left(window: Window, netns: int, sockets: SocketTable, usable: int) -> float | None:
@@ -151,29 +168,32 @@ def _seconds_left(window: Window, netns: int, sockets: SocketTable, usable: int)
     TIME_WAIT does not grow for ever: a steady churn of c a second levels off at c times the time for which each holds
     its port. Only what lies above that level, or connections that stay, can use the budget up.
     """
-    if window.previous is None or not window.elapsed or netns >= len(window.previous.namespaces):
+    number = window.number_before(netns)
+    if window.previous is None or number is None or not window.elapsed:
         return None
-    before = _same_budget(window.previous, netns, sockets)
+    namespace = window.namespaces[netns]
+    before = _same_budget(window.previous, number, sockets)
     waiting = sockets.is_in_state(State.TIME_WAIT)
     live = int((~waiting).sum())
     churn = int((ages(window, sockets).lower[waiting] < window.elapsed).sum()) / window.elapsed
-    level = live + churn * _seconds_held(window.namespaces[netns], sockets)
+    level = live + churn * _seconds_held(namespace, sockets)
     if level >= usable:
-        growth = (len(sockets) - len(before)) / window.elapsed
-        return max(usable - len(sockets), 0) / growth if growth > 0 else None
+        used = len(sockets) - _reusable(window, namespace, sockets)
+        used_before = len(before) - _reusable(Window(current=window.previous), namespace, before)
+        growth = (used - used_before) / window.elapsed
+        return max(usable - used, 0) / growth if growth > 0 else None
     growth = (live - int((~before.is_in_state(State.TIME_WAIT)).sum())) / window.elapsed
     return (usable - level) / growth if growth > 0 else None
 
 
 def _same_budget(snapshot: Snapshot, netns: int, sockets: SocketTable) -> SocketTable:
     """The sockets of another look that have the addresses and the destination port of these."""
-    others = _clients(snapshot, netns)
-    if others is None:
-        return SocketTable.empty()
-    same = others.dport == sockets.dport[0]
+    every = snapshot.sockets
+    same = (every.dport == sockets.dport[0]) & (every.netns == netns)
     for column in ("src_hi", "src_lo", "dst_hi", "dst_lo"):
-        same &= getattr(others, column) == getattr(sockets, column)[0]
-    return others.take(same)
+        same &= getattr(every, column) == getattr(sockets, column)[0]
+    others = every.take(same)
+    return others.take(_client_ports(snapshot)[netns][others.sport] & _is_connected(others))
 
 
 def _seconds_held(namespace: Namespace, sockets: SocketTable) -> float:
@@ -187,7 +207,12 @@ def _reuse_delay(namespace: Namespace) -> float:
 
 
 def _may_reuse(namespace: Namespace, sockets: SocketTable) -> NDArray[np.bool_]:
-    """Where tcp_tw_reuse lets connect() take over TIME_WAIT: 1 always, 2 on loopback, else never (tcp_twsk_unique)."""
+    """Where tcp_tw_reuse lets connect() take over TIME_WAIT: 1 always, 2 on loopback, else never (tcp_twsk_unique).
+
+    Never without timestamps: the kernel asks whether the old socket has seen one.
+    """
+    if namespace.number("net.ipv4.tcp_timestamps") == 0:
+        return np.zeros(len(sockets), np.bool_)
     reuse = namespace.number("net.ipv4.tcp_tw_reuse")
     if reuse == _REUSE_LOOPBACK:
         return is_loopback(sockets.src_hi, sockets.src_lo) | is_loopback(sockets.dst_hi, sockets.dst_lo)

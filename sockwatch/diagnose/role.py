@@ -5,6 +5,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from sockwatch.model.address import is_any
+from sockwatch.model.grouping import group
 from sockwatch.model.snapshot import Snapshot
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State
@@ -49,6 +51,25 @@ def listened_ports(snapshot: Snapshot) -> NDArray[np.bool_]:
     listeners = snapshot.sockets.in_state(State.LISTEN)
     ports[listeners.netns, listeners.sport] = True
     return ports
+
+
+def listeners_of(snapshot: Snapshot, sockets: SocketTable) -> SocketTable:
+    """The listeners that may have accepted these sockets: those on their ports and on their address or on any.
+
+    An accepted socket has the family of its listener, also where its addresses are v4-mapped.
+    """
+    listeners = snapshot.sockets.in_state(State.LISTEN)
+    here = is_any(listeners.src_hi, listeners.src_lo) | _agrees(listeners, sockets, "netns", "src_hi", "src_lo")
+    return listeners.take(here & _agrees(listeners, sockets, "netns", "family", "sport"))
+
+
+def _agrees(listeners: SocketTable, sockets: SocketTable, *columns: str) -> NDArray[np.bool_]:
+    """Which listeners agree in these columns with at least one of the sockets."""
+    first, *rest = (np.concatenate([getattr(sockets, name), getattr(listeners, name)]) for name in columns)
+    groups = group(first, *rest)
+    present = np.zeros(len(groups), np.bool_)
+    present[groups.index[: len(sockets)]] = True
+    return present[groups.index[len(sockets) :]]
 
 
 def serves(snapshot: Snapshot, sockets: SocketTable) -> NDArray[np.bool_]:

@@ -17,7 +17,8 @@ from sockwatch.model.state import State, Timer
 MOST_ROWS = 10
 """How many sockets a finding shows."""
 MOST_GROUPS = 20
-"""How many findings one verdict makes; what is left becomes one more, with `*` where its sockets differ."""
+"""How many findings one verdict makes; what is left becomes one more a variant and namespace, with `*` where its
+sockets differ."""
 ANY = "*"
 
 Evidence = dict[str, float | int | str]
@@ -62,6 +63,8 @@ def tell(
     subject = replace(subject, process=guilty[0] if guilty else None)
     words = {"who": named(subject.process), "how_many": plural(len(sockets), "connection"), **words}
     summary = telling.summary.format(**words)
+    if not (subject.process and telling.summary.startswith("{who}")):  # a process's name is not ours to change
+        summary = summary[0].upper() + summary[1:]
     namespace = window.namespaces[int(sockets.netns[0])]
     return Finding(
         code=code,
@@ -72,7 +75,7 @@ def tell(
         other_end=other_end,
         count=len(sockets),
         oldest_seconds=None if ages is None else ages.oldest,
-        summary=summary[0].upper() + summary[1:] if subject.process is None else summary,
+        summary=summary,
         cause=telling.cause.format(**words),
         remedies=tuple(remedy.format(**words) for remedy in telling.remedies),
         evidence=evidence or {},
@@ -90,22 +93,26 @@ def advise(namespace: Namespace, advice: tuple[Advice, ...]) -> tuple[SysctlAdvi
     )
 
 
-def split(column: Column, /, *columns: Column) -> list[NDArray[np.intp]]:
-    """The row numbers of each group, largest first, at most MOST_GROUPS and one of all the rest."""
-    groups = group(column, *columns)
+def split(*columns: Column, apart: tuple[Column, ...]) -> list[NDArray[np.intp]]:
+    """The row numbers of each group, largest first: at most MOST_GROUPS, then what is left of each value of `apart`.
+
+    `apart` are the columns in which no group may differ, as a finding is about one variant and one namespace.
+    """
+    groups = group(*apart, *columns)
     largest = np.argsort(-groups.count, kind="stable")
     rank = np.empty(len(groups), np.intp)
     rank[largest] = np.arange(len(groups))
-    place = np.minimum(rank[groups.index], MOST_GROUPS)
+    place = rank[groups.index]
+    left = np.flatnonzero(place >= MOST_GROUPS)
+    place[left] = MOST_GROUPS + group(*(column[left] for column in apart)).index
     order = np.argsort(place, kind="stable")
-    ends = np.cumsum(np.bincount(place[order])) if len(order) else np.empty(0, np.intp)
+    ends = np.cumsum(np.bincount(place)) if len(order) else np.empty(0, np.intp)
     return [rows for rows in np.split(order, ends[:-1]) if len(rows)]
 
 
 def service_end(sockets: SocketTable, serving: NDArray[np.bool_]) -> tuple[Column, ...]:
-    """Columns to group by: the local port of a serving end, the remote address and port of any other."""
+    """Columns to group by, besides netns: the local port of a serving end, the remote end of any other."""
     return (
-        sockets.netns,
         serving,
         np.where(serving, sockets.sport, sockets.dport),
         np.where(serving, 0, sockets.dst_hi),

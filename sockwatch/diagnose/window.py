@@ -37,3 +37,22 @@ class Window:
     def elapsed(self) -> float | None:
         """Seconds between the two looks."""
         return None if self.previous is None else self.current.monotonic - self.previous.monotonic
+
+    def number_before(self, netns: int) -> int | None:
+        """The number that a namespace of the current look had in the previous one; None where it was not in it."""
+        return self._numbers_before[netns]
+
+    def increase(self, netns: int, counter: str) -> int | None:
+        """How much a counter of a namespace grew since the previous look; None where that is not known."""
+        number = self.number_before(netns)
+        if self.previous is None or number is None:
+            return None
+        now = self.namespaces[netns].counters.get(counter)
+        then = self.previous.namespaces[number].counters.get(counter)
+        return None if now is None or then is None else now - then
+
+    @cached_property
+    def _numbers_before(self) -> tuple[int | None, ...]:
+        before = () if self.previous is None else self.previous.namespaces
+        numbers = {(namespace.name, namespace.inode): number for number, namespace in enumerate(before)}
+        return tuple(numbers.get((namespace.name, namespace.inode)) for namespace in self.namespaces)

@@ -15,8 +15,8 @@ Kernel fields:
 
 When it is wrong:
     One look catches a burst as well as a hang. The drops of a listener count every dropped SYN, also those dropped for
-    another reason than a full queue. A listener whose backlog was cut by a somaxconn that has been changed since shows
-    as application_backlog.
+    another reason than a full queue; they count here only while TcpExt.ListenOverflows grows as well. A listener whose
+    backlog was cut by a somaxconn that has been changed since shows as application_backlog.
 
 What to do:
     Find out why the application does not accept. If it only cannot keep up with bursts, raise what caps the queue and
@@ -55,7 +55,7 @@ ACCEPT = "Find out why {who} does not accept: blocked, out of file descriptors o
 
 TELLINGS = {
     "application_backlog": Telling(
-        summary="{who} lets its accept queue on {where} overflow: {queued} wait, {limit} fit",
+        summary="{who} lets its accept queue on {where} overflow: {how}, {limit} fit",
         cause="The application asked listen() for a backlog of {limit} and does not accept() fast enough. "
         "New connections are dropped and retried by the clients.",
         remedies=(
@@ -72,7 +72,7 @@ TELLINGS = {
         ),
     ),
     "somaxconn": Telling(
-        summary="{who} lets its accept queue on {where} overflow: {queued} wait, somaxconn allows {limit}",
+        summary="{who} lets its accept queue on {where} overflow: {how}, somaxconn allows {limit}",
         cause="The queue is as long as net.core.somaxconn allows ({limit}), and the application does not accept() fast "
         "enough. New connections are dropped and retried by the clients.",
         remedies=(
@@ -96,11 +96,14 @@ def detect(window: Window, settings: Settings) -> Iterator[Finding]:
     del settings  # a full queue turns connections away at any age
     listeners, drops = _overflowing(window)
     capped = _capped_by_somaxconn(window, listeners)
-    for rows in split(capped, listeners.netns, listeners.src_hi, listeners.src_lo, listeners.sport, listeners.send_q):
+    for rows in split(
+        listeners.src_hi, listeners.src_lo, listeners.sport, listeners.send_q, apart=(capped, listeners.netns)
+    ):
         group = listeners.take(rows)
+        queued, limit = int(group.recv_q.max()), int(group.send_q[0])
         full = bool((group.recv_q > group.send_q).any())
-        evidence: Evidence = {"accept_queue": int(group.recv_q.max()), "backlog": int(group.send_q[0])}
-        if window.previous is not None:
+        evidence: Evidence = {"accept_queue": queued, "backlog": limit}
+        if not np.isnan(drops[rows]).all():
             evidence["dropped"] = int(np.nansum(drops[rows]))
         name = VARIANTS[int(capped[rows[0]])]
         where = subject(window, group, remote=False)
@@ -114,8 +117,8 @@ def detect(window: Window, settings: Settings) -> Iterator[Finding]:
             subject=where,
             evidence=evidence,
             where=str(where.local),
-            queued=f"{int(group.recv_q.max()):,}",
-            limit=f"{int(group.send_q[0]):,}",
+            how=f"{queued:,} wait" if full else f"{evidence['dropped']:,} dropped since the last look",
+            limit=f"{limit:,}",
         )
 
 
@@ -129,7 +132,9 @@ def _overflowing(window: Window) -> tuple[SocketTable, NDArray[np.float64]]:
     """The listeners that are full or dropped something since the previous look, and how much they dropped."""
     listeners = window.sockets.in_state(State.LISTEN)
     drops = _drops_since(window, listeners)
-    chosen = (listeners.recv_q > listeners.send_q) | (drops > 0)
+    increases = [window.increase(i, "TcpExt.ListenOverflows") for i in range(len(window.namespaces))]
+    overflowed = np.array([increase is None or increase > 0 for increase in increases])
+    chosen = (listeners.recv_q > listeners.send_q) | ((drops > 0) & overflowed[listeners.netns])
     return listeners.take(chosen), drops[chosen]
 
 

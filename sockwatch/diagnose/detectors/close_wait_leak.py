@@ -127,12 +127,12 @@ def detect(window: Window, settings: Settings) -> Iterator[Finding]:
     sockets, ages = _old(window, settings)
     variant = _variants(sockets)
     serving = role.serves(window.current, sockets) | (variant == NEVER_ACCEPTED)
-    for rows in split(variant, window.owners.of(sockets), *service_end(sockets, serving)):
+    for rows in split(window.owners.of(sockets), *service_end(sockets, serving), apart=(variant, sockets.netns)):
         counted, certain = settle(ages.take(rows), settings.min_age)
         chosen = rows[counted]
         name = VARIANTS[variant[rows[0]]]
         group = sockets.take(chosen)
-        held = _listeners(window, group) if name == "never_accepted" else group
+        held = role.listeners_of(window.current, group) if name == "never_accepted" else group
         yield tell(
             window,
             group,
@@ -153,7 +153,7 @@ def suspects(window: Window, settings: Settings) -> SocketTable:
     sockets, _ = _old(window, settings)
     queued = sockets.take(_variants(sockets) == NEVER_ACCEPTED)
     ends = find_ends(window.current, sockets)
-    return SocketTable.concatenate([sockets, ends.sockets, _listeners(window, queued)])
+    return SocketTable.concatenate([sockets, ends.sockets, role.listeners_of(window.current, queued)])
 
 
 def _old(window: Window, settings: Settings) -> tuple[SocketTable, Ages]:
@@ -168,12 +168,6 @@ def _variants(sockets: SocketTable) -> NDArray[np.int8]:
     variant = np.minimum(sockets.recv_q, 2).astype(np.int8)
     variant[sockets.inode == 0] = NEVER_ACCEPTED
     return variant
-
-
-def _listeners(window: Window, queued: SocketTable) -> SocketTable:
-    """The listeners in whose accept queues these sockets stand."""
-    listeners = window.sockets.in_state(State.LISTEN)
-    return listeners.take(np.isin(listeners.sport, queued.sport) & np.isin(listeners.netns, queued.netns))
 
 
 def _evidence(window: Window, sockets: SocketTable, held: SocketTable) -> Evidence:

@@ -48,6 +48,7 @@ from sockwatch.diagnose.verdict import (
 )
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Effect, Finding, OtherEnd, Severity
+from sockwatch.model.grouping import group
 from sockwatch.model.snapshot import Asks
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State
@@ -107,28 +108,29 @@ def detect(window: Window, settings: StuckSettings) -> Iterator[Finding]:
     orphaned = sockets.inode == 0
     serving = role.serves(window.current, sockets)
     source = tuple(np.where(orphaned, column, 0) for column in (sockets.src_hi, sockets.src_lo))
-    for rows in split(orphaned, window.owners.of(sockets), *service_end(sockets, serving), *source):
+    keys = (window.owners.of(sockets), *service_end(sockets, serving), *source)
+    for rows in split(*keys, apart=(orphaned, sockets.netns)):
         counted, certain = settle(ages.take(rows), _min_ages(window, sockets.take(rows), settings))
-        group, group_ages = sockets.take(rows[counted]), ages.take(rows[counted])
+        stuck, stuck_ages = sockets.take(rows[counted]), ages.take(rows[counted])
         name = VARIANTS[int(orphaned[rows[0]])]
-        ends = find_ends(window.current, group)
+        ends = find_ends(window.current, stuck)
         other_end = describe_ends(ends, window.owners)
         severity = severity_of(certain=certain)
         if _blamed_elsewhere(window, ends.sockets, settings) if ends.here.any() else name == "orphaned":
             severity = Severity.INFO
-        if name == "orphaned" and certain and _share(window, group) >= settings.share:
+        if name == "orphaned" and certain and _share(window, stuck) >= settings.share:
             severity = Severity.WARNING
         yield tell(
             window,
-            group,
+            stuck,
             TELLINGS[name],
             code=CODE,
             variant=name,
             severity=severity,
-            subject=subject(window, group),
+            subject=subject(window, stuck),
             other_end=other_end,
-            ages=group_ages,
-            evidence={"other_ends_here": int(ends.here.sum())} | age_evidence(group_ages, certain=certain),
+            ages=stuck_ages,
+            evidence={"other_ends_here": int(ends.here.sum())} | age_evidence(stuck_ages, certain=certain),
             guilty=_guilty(other_end),
         )
 
@@ -160,8 +162,9 @@ def _blamed_elsewhere(window: Window, ends: SocketTable, settings: StuckSettings
 def _share(window: Window, orphans: SocketTable) -> float:
     """What part of their port budget, or of tcp_max_tw_buckets, the orphans take: the larger of both."""
     netns = int(orphans.netns[0])
-    usable = usable_ports(window.current, netns)
-    one_budget = len(np.unique(orphans.dport)) == 1 and usable.any()
+    usable = usable_ports(window.current)[netns]
+    keys = (orphans.src_hi, orphans.src_lo, orphans.dst_hi, orphans.dst_lo, orphans.dport)
+    one_budget = len(group(*keys)) == 1 and usable.any()
     buckets = window.namespaces[netns].number("net.ipv4.tcp_max_tw_buckets")
     return max(
         usable[orphans.sport].sum() / usable.sum() if one_budget else 0.0,

@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sockwatch.diagnose.detector import Detector, Settings
-from sockwatch.diagnose.ports import SYSCTLS, PortBudget, port_budgets
+from sockwatch.diagnose.ports import SHORT, SOON_SECONDS, SYSCTLS, PortBudget, port_budgets
 from sockwatch.diagnose.verdict import Advice, Evidence, Telling, subject, tell
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Effect, Finding, Severity
@@ -78,11 +78,11 @@ TELLING = Telling(
 class BudgetSettings(Settings):
     """When a port budget is short."""
 
-    used: float = 0.7
+    used: float = SHORT
     """A warning from this used share of a budget on."""
     forecast_used: float = 0.5
     """The forecast counts from this used share on; below it a burst would alarm."""
-    critical_seconds: float = 300.0
+    critical_seconds: float = SOON_SECONDS
     """Critical when the budget is used up within so many seconds at the present churn."""
 
 
@@ -96,7 +96,7 @@ def detect(window: Window, settings: BudgetSettings) -> Iterator[Finding]:
             TELLING,
             code=CODE,
             variant="connect_budget",
-            severity=Severity.CRITICAL if _refuses(budget, settings) else Severity.WARNING,
+            severity=Severity.CRITICAL if budget.refuses_within(settings.critical_seconds) else Severity.WARNING,
             subject=where,
             evidence=_evidence(budget),
             used=f"{budget.used:,}",
@@ -116,12 +116,7 @@ def suspects(window: Window, settings: BudgetSettings) -> SocketTable:
 
 def _short(window: Window, settings: BudgetSettings) -> list[PortBudget]:
     budgets = port_budgets(window, min(settings.used, settings.forecast_used))
-    return [budget for budget in budgets if budget.ratio >= settings.used or _refuses(budget, settings)]
-
-
-def _refuses(budget: PortBudget, settings: BudgetSettings) -> bool:
-    """Whether connect() fails now or soon."""
-    return not budget.free or (budget.seconds_left is not None and budget.seconds_left < settings.critical_seconds)
+    return [b for b in budgets if b.ratio >= settings.used or b.refuses_within(settings.critical_seconds)]
 
 
 def _forecast(budget: PortBudget) -> str:

@@ -25,15 +25,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sockwatch.diagnose.detector import Detector, Settings
 from sockwatch.diagnose.ends import peer_is_local
-from sockwatch.diagnose.ports import SYSCTLS, port_range_mask, reserve_command
+from sockwatch.diagnose.ports import SYSCTLS, ranges, reserve_command
 from sockwatch.diagnose.role import listened_ports
 from sockwatch.diagnose.verdict import Advice, Evidence, Telling, split, subject, tell
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Effect, Finding, Severity
+from sockwatch.model.grouping import group
 from sockwatch.model.snapshot import Asks
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State
@@ -68,8 +68,8 @@ TELLINGS = {
     ),
     "target": Telling(
         summary="clients on this host keep trying port {port}, where nothing listens: one may connect to itself",
-        cause="The port lies in net.ipv4.ip_local_port_range and is not reserved. Each attempt draws a source port from "
-        "the same range; when it draws {port} itself, the socket connects to itself and blocks the service's port.",
+        cause="The port lies in net.ipv4.ip_local_port_range and is not reserved. Each attempt draws a source port "
+        "from the same range; when it draws {port} itself, the socket connects to itself and blocks the service.",
         remedies=("Start the service, or stop its clients.", *REMEDIES),
         advice=ADVICE,
     ),
@@ -97,33 +97,33 @@ def suspects(window: Window, settings: TheftSettings) -> SocketTable:
 
 def _listeners(window: Window) -> Iterator[Finding]:
     listeners = _listening_in_range(window)
-    for rows in split(listeners.netns, listeners.sport, window.owners.of(listeners)):
-        group = listeners.take(rows)
-        where = subject(window, group, remote=False)
+    for rows in split(listeners.sport, window.owners.of(listeners), apart=(listeners.netns,)):
+        in_range = listeners.take(rows)
+        where = subject(window, in_range, remote=False)
         yield tell(
             window,
-            group,
+            in_range,
             TELLINGS["listener"],
             code=CODE,
             variant="listener",
             severity=Severity.INFO,
             subject=where,
-            evidence={"taken_first_by": _taken_first_by(window, group)},
+            evidence={"taken_first_by": _taken_first_by(window, in_range)},
             port=str(where.local).rpartition(":")[2],
-            reserve=reserve_command(window.namespaces[int(group.netns[0])], group.sport),
+            reserve=reserve_command(window.namespaces[int(in_range.netns[0])], in_range.sport),
         )
 
 
 def _targets(window: Window, settings: TheftSettings) -> Iterator[Finding]:
     tried = _tried(window, settings)
-    for rows in split(tried.netns, tried.dst_hi, tried.dst_lo, tried.dport):
-        group = tried.take(rows)
-        certain = bool(group.is_in_state(State.SYN_SENT).any())
-        where = subject(window, group)
+    for rows in split(tried.dst_hi, tried.dst_lo, tried.dport, apart=(tried.netns,)):
+        clients = tried.take(rows)
+        certain = bool(clients.is_in_state(State.SYN_SENT).any())
+        where = subject(window, clients)
         evidence: Evidence = {} if certain else {"confidence": "low"}
         yield tell(
             window,
-            group,
+            clients,
             TELLINGS["target"],
             code=CODE,
             variant="target",
@@ -131,45 +131,29 @@ def _targets(window: Window, settings: TheftSettings) -> Iterator[Finding]:
             subject=where,
             evidence=evidence,
             port=str(where.remote).rpartition(":")[2],
-            reserve=reserve_command(window.namespaces[int(group.netns[0])], group.dport),
+            reserve=reserve_command(window.namespaces[int(clients.netns[0])], clients.dport),
         )
-
-
-def _in_range(window: Window) -> NDArray[np.bool_]:
-    """Which ports the kernel gives to clients: a mask of shape (namespaces, 65536)."""
-    none = np.zeros(65536, np.bool_)
-    masks = [port_range_mask(namespace) for namespace in window.namespaces]
-    return np.array([none if mask is None else mask for mask in masks])
 
 
 def _listening_in_range(window: Window) -> SocketTable:
     listeners = window.sockets.in_state(State.LISTEN)
-    return listeners.take(_in_range(window)[listeners.netns, listeners.sport])
+    return listeners.take(ranges(window.current)[listeners.netns, listeners.sport])
 
 
 def _tried(window: Window, settings: TheftSettings) -> SocketTable:
-    """Clients of a port of this host in the range that nobody listens on."""
-    clients = window.sockets.take(~window.sockets.is_in_state(State.LISTEN, State.BOUND))
-    ours = _in_range(window)
-    closed = ours & ~listened_ports(window.current)
-    clients = clients.take(closed[clients.netns, clients.dport] & closed[clients.netns, clients.sport])
-    clients = clients.take(clients.sport != clients.dport)
+    """Clients of a port of this host in the range that nobody listens on: those that try it, and what others left.
+
+    Connections that live on after their listener closed are no attempts.
+    """
+    closed = ranges(window.current) & ~listened_ports(window.current)
+    every = window.sockets
+    chosen = closed[every.netns, every.dport] & closed[every.netns, every.sport] & (every.sport != every.dport)
+    clients = every.take(chosen & ~every.is_in_state(State.LISTEN, State.BOUND, State.ESTABLISHED))
     clients = clients.take(peer_is_local(window.current, clients))
-    trying = clients.is_in_state(State.SYN_SENT)
-    left_behind = np.zeros(len(clients), np.bool_)
-    if _attempts_fail(window):
-        for rows in split(clients.netns, clients.dst_hi, clients.dst_lo, clients.dport):
-            left_behind[rows] = len(rows) >= settings.remains
-    return clients.take(trying | left_behind)
-
-
-def _attempts_fail(window: Window) -> bool:
-    """Whether connect() was refused anywhere in these namespaces since the previous look."""
-    if window.previous is None:
-        return False
-    now = [namespace.counters.get("Tcp.AttemptFails", 0) for namespace in window.namespaces]
-    then = [namespace.counters.get("Tcp.AttemptFails", 0) for namespace in window.previous.namespaces]
-    return sum(now) > sum(then)
+    groups = group(clients.netns, clients.dst_hi, clients.dst_lo, clients.dport)
+    refused = np.array([(window.increase(i, "Tcp.AttemptFails") or 0) > 0 for i in range(len(window.namespaces))])
+    left_behind = (groups.count >= settings.remains)[groups.index] & refused[clients.netns]
+    return clients.take(clients.is_in_state(State.SYN_SENT) | left_behind)
 
 
 def _taken_first_by(window: Window, listeners: SocketTable) -> str:

@@ -83,8 +83,8 @@ def detect(window: Window, settings: Settings) -> Iterator[Finding]:
     sockets = _self_connected(window)
     ages = age.ages(window, sockets)
     gone = sockets.is_in_state(State.TIME_WAIT)
-    keys = (sockets.netns, window.owners.of(sockets), sockets.src_hi, sockets.src_lo, sockets.sport)
-    for rows in split(gone, *keys):
+    keys = (window.owners.of(sockets), sockets.src_hi, sockets.src_lo, sockets.sport)
+    for rows in split(*keys, apart=(gone, sockets.netns)):
         group = sockets.take(rows)
         name = VARIANTS[int(gone[rows[0]])]
         where = subject(window, group)
@@ -109,9 +109,8 @@ def suspects(window: Window, settings: Settings) -> SocketTable:
 
 
 def _self_connected(window: Window) -> SocketTable:
-    sockets = window.sockets
-    same = (sockets.sport == sockets.dport) & (sockets.src_lo == sockets.dst_lo) & (sockets.src_hi == sockets.dst_hi)
-    same &= sockets.sport != 0
+    sockets = window.sockets.take(window.sockets.sport == window.sockets.dport)
+    same = (sockets.src_lo == sockets.dst_lo) & (sockets.src_hi == sockets.dst_hi) & (sockets.sport != 0)
     return sockets.take(same & ~sockets.is_in_state(State.LISTEN, State.BOUND, State.CLOSE))
 
 

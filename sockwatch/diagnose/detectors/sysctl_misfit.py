@@ -22,13 +22,15 @@ What to do:
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from sockwatch.diagnose.age import TIME_WAIT_SECONDS
 from sockwatch.diagnose.detector import Detector, Settings
-from sockwatch.diagnose.ports import SYSCTLS, port_budgets
+from sockwatch.diagnose.ports import SYSCTLS, PortBudget, port_budgets
 from sockwatch.diagnose.verdict import Telling, plural, subject, tell
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Effect, Finding, Severity, SysctlAdvice
-from sockwatch.model.snapshot import Asks
+from sockwatch.model.snapshot import Asks, Namespace
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State
 
@@ -66,11 +68,15 @@ class Misfit:
 
 def detect(window: Window, settings: MisfitSettings) -> Iterator[Finding]:
     """One finding per namespace, with every setting that does not fit."""
-    for index in range(len(window.namespaces)):
-        misfits = [*_fin_timeout(window, index, settings), *_port_range(window, index, settings)]
+    narrow = any(_is_narrow(namespace) for namespace in window.namespaces)
+    budgets = tuple(port_budgets(window, settings.used)) if narrow else ()
+    for index, namespace in enumerate(window.namespaces):
+        misfits = [*_fin_timeout(window, index, settings), *_port_range(namespace, budgets)]
         if not misfits:
             continue
         sockets = SocketTable.concatenate([m.sockets for m in misfits])
+        _, once = np.unique(sockets.cookie, return_index=True)
+        sockets = sockets.take(once)
         telling = Telling(
             summary="; ".join(m.summary for m in misfits),
             cause=" ".join(f"{m.sysctl.rpartition('.')[2]}: {m.why}." for m in misfits),
@@ -92,11 +98,12 @@ def detect(window: Window, settings: MisfitSettings) -> Iterator[Finding]:
 
 def _fin_timeout(window: Window, netns: int, settings: MisfitSettings) -> Iterator[Misfit]:
     timeout = window.namespaces[netns].number(FIN_TIMEOUT)
-    if timeout is None:
+    if timeout is None or timeout == TIME_WAIT_SECONDS:
         return
-    sockets = window.sockets.take(window.sockets.netns == netns)
-    orphans = sockets.take(sockets.is_in_state(State.FIN_WAIT_2) & (sockets.inode == 0))
-    waiting = sockets.in_state(State.TIME_WAIT)
+    here = window.sockets.netns == netns
+    orphaned = here & window.sockets.is_in_state(State.FIN_WAIT_2) & (window.sockets.inode == 0)
+    orphans = window.sockets.take(orphaned)
+    waits = here & window.sockets.is_in_state(State.TIME_WAIT)
     if timeout > TIME_WAIT_SECONDS and len(orphans):
         yield Misfit(
             sysctl=FIN_TIMEOUT,
@@ -109,8 +116,9 @@ def _fin_timeout(window: Window, netns: int, settings: MisfitSettings) -> Iterat
             remedy="Set it to 60 or less: sysctl -w net.ipv4.tcp_fin_timeout=60.",
             sockets=orphans,
         )
-    least = max(settings.time_wait_sockets, settings.time_wait_share * len(sockets))
-    if timeout < TIME_WAIT_SECONDS and len(waiting) >= least:
+    least = max(settings.time_wait_sockets, settings.time_wait_share * int(here.sum()))
+    if timeout < TIME_WAIT_SECONDS and waits.sum() >= least:
+        waiting = window.sockets.take(waits)
         yield Misfit(
             sysctl=FIN_TIMEOUT,
             value=str(timeout),
@@ -122,23 +130,26 @@ def _fin_timeout(window: Window, netns: int, settings: MisfitSettings) -> Iterat
         )
 
 
-def _port_range(window: Window, netns: int, settings: MisfitSettings) -> Iterator[Misfit]:
-    namespace = window.namespaces[netns]
+def _is_narrow(namespace: Namespace) -> bool:
     ends = namespace.port_range()
-    if ends is None or ends[1] - ends[0] + 1 >= DEFAULT_PORTS:
+    return ends is not None and ends[1] - ends[0] + 1 < DEFAULT_PORTS
+
+
+def _port_range(namespace: Namespace, budgets: tuple[PortBudget, ...]) -> Iterator[Misfit]:
+    ends = namespace.port_range()
+    fullest = next((budget for budget in budgets if budget.namespace is namespace), None)
+    if ends is None or fullest is None or not _is_narrow(namespace):
         return
-    budgets = [b for b in port_budgets(window, settings.used) if b.namespace is namespace]
-    if budgets:
-        yield Misfit(
-            sysctl=PORT_RANGE,
-            value=" ".join(map(str, ends)),
-            effect=Effect.HELPS,
-            summary=f"ip_local_port_range has {ends[1] - ends[0] + 1:,} ports and one destination uses "
-            f"{budgets[0].used:,} of them",
-            why=f"the kernel's default has {DEFAULT_PORTS:,} ports for each destination; this range was made narrower",
-            remedy="Widen it: sysctl -w net.ipv4.ip_local_port_range='32768 60999'.",
-            sockets=budgets[0].sockets,
-        )
+    yield Misfit(
+        sysctl=PORT_RANGE,
+        value=" ".join(map(str, ends)),
+        effect=Effect.HELPS,
+        summary=f"ip_local_port_range has {ends[1] - ends[0] + 1:,} ports and one destination uses "
+        f"{fullest.used:,} of them",
+        why=f"the kernel's default has {DEFAULT_PORTS:,} ports for each destination; this range was made narrower",
+        remedy="Widen it: sysctl -w net.ipv4.ip_local_port_range='32768 60999'.",
+        sockets=fullest.sockets,
+    )
 
 
 DETECTOR = Detector(

@@ -31,11 +31,12 @@ import numpy as np
 from sockwatch.diagnose import age
 from sockwatch.diagnose.age import TIME_WAIT_SECONDS
 from sockwatch.diagnose.detector import Detector, Settings
-from sockwatch.diagnose.ports import SYSCTLS, PortBudget, port_budgets, port_range_mask
-from sockwatch.diagnose.role import listened_ports
+from sockwatch.diagnose.ports import SHORT, SOON_SECONDS, SYSCTLS, PortBudget, port_budgets, ranges
+from sockwatch.diagnose.role import listened_ports, listeners_of
 from sockwatch.diagnose.verdict import Advice, Evidence, Telling, age_evidence, split, subject, tell
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Effect, Finding, Severity, Subject
+from sockwatch.model.grouping import group
 from sockwatch.model.snapshot import Asks
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State
@@ -92,8 +93,8 @@ TELLINGS = {
         ),
     ),
     "table_full": Telling(
-        summary="the TIME_WAIT table is full: {in_table} of {limit}{overflowed}",
-        cause="tcp_max_tw_buckets is reached (it counts closed sockets in FIN_WAIT_2 as well). Connections that close "
+        summary="the TIME_WAIT table is full: {in_table} of {limit} used{overflowed}",
+        cause="tcp_max_tw_buckets was reached (it counts closed sockets in FIN_WAIT_2 as well). Connections that close "
         "now skip TIME_WAIT: a repeated FIN of the peer draws RST, and old segments may meet a new connection.",
         remedies=("Raise net.ipv4.tcp_max_tw_buckets: an entry takes a few hundred bytes.",),
         advice=(
@@ -133,8 +134,6 @@ class BuildupSettings(Settings):
     """client_ports: the used share of a port budget, from which on connect() searches long."""
     share: float = 0.5
     """client_ports: the share of the used ports that TIME_WAIT holds."""
-    exhausted: float = 0.7
-    """client_ports: info only from this used share on, as port_exhaustion then names the same budget."""
     server_sockets: int = 20
     """server_side: sockets in TIME_WAIT on one listening port."""
     server_share: float = 0.25
@@ -147,16 +146,13 @@ def detect(window: Window, settings: BuildupSettings) -> Iterator[Finding]:
     yield from _server_side(window, settings)
     for index in range(len(window.namespaces)):
         yield from _table_full(window, index)
-        yield from _bind_blocked(window, index)
+    yield from _bind_blocked(window)
 
 
 def suspects(window: Window, settings: BuildupSettings) -> SocketTable:
     """The live users of the budgets, and the listeners."""
-    waiting = _on_listeners(window)
-    many = np.bincount(waiting.sport, minlength=65536) >= _least(window, settings)
-    listeners = window.sockets.in_state(State.LISTEN)
     budgets = [budget.sockets for budget in _eaten_budgets(window, settings)]
-    return SocketTable.concatenate([*budgets, listeners.take(many[listeners.sport])])
+    return SocketTable.concatenate([*budgets, listeners_of(window.current, _on_listeners(window, settings))])
 
 
 def _eaten_budgets(window: Window, settings: BuildupSettings) -> list[PortBudget]:
@@ -174,13 +170,14 @@ def _client_ports(window: Window, settings: BuildupSettings) -> Iterator[Finding
         waiting = budget.sockets.in_state(State.TIME_WAIT)
         ages = age.ages(window, waiting)
         where = subject(window, waiting)
+        named_as_short = budget.ratio >= SHORT or budget.refuses_within(SOON_SECONDS)
         yield tell(
             window,
             waiting,
             TELLINGS["client_ports"],
             code=CODE,
             variant="client_ports",
-            severity=Severity.INFO if budget.ratio >= settings.exhausted else Severity.WARNING,
+            severity=Severity.INFO if named_as_short else Severity.WARNING,
             subject=where,
             held=budget.sockets,
             ages=ages,
@@ -196,34 +193,34 @@ def _client_ports(window: Window, settings: BuildupSettings) -> Iterator[Finding
         )
 
 
-def _on_listeners(window: Window) -> SocketTable:
-    """The sockets in TIME_WAIT on a port that is listened on."""
-    waiting = window.sockets.in_state(State.TIME_WAIT)
-    return waiting.take(listened_ports(window.current)[waiting.netns, waiting.sport])
-
-
-def _least(window: Window, settings: BuildupSettings) -> float:
-    return max(settings.server_sockets, settings.server_share * len(window.sockets))
+def _on_listeners(window: Window, settings: BuildupSettings) -> SocketTable:
+    """The sockets in TIME_WAIT on listening ports that have many of them."""
+    sockets = window.sockets
+    rows = np.flatnonzero(sockets.is_in_state(State.TIME_WAIT))
+    rows = rows[listened_ports(window.current)[sockets.netns[rows], sockets.sport[rows]]]
+    groups = group(sockets.netns[rows], sockets.sport[rows])
+    in_namespace = np.bincount(sockets.netns, minlength=len(window.namespaces))
+    least = np.maximum(settings.server_sockets, settings.server_share * in_namespace)
+    return sockets.take(rows[groups.count[groups.index] >= least[sockets.netns[rows]]])
 
 
 def _server_side(window: Window, settings: BuildupSettings) -> Iterator[Finding]:
-    waiting = _on_listeners(window)
-    listeners = window.sockets.in_state(State.LISTEN)
-    for rows in split(waiting.netns, waiting.sport):
-        group = waiting.take(rows)
-        ages = age.ages(window, group)
-        if len(group) < _least(window, settings) or (ages.oldest or 0) < min(settings.min_age, TIME_WAIT_SECONDS / 2):
+    on_listeners = _on_listeners(window, settings)
+    for rows in split(on_listeners.sport, apart=(on_listeners.netns,)):
+        waiting = on_listeners.take(rows)
+        ages = age.ages(window, waiting)
+        if (ages.oldest or 0) < min(settings.min_age, TIME_WAIT_SECONDS / 2):
             continue
-        where = subject(window, group, remote=False)
+        where = subject(window, waiting, remote=False)
         yield tell(
             window,
-            group,
+            waiting,
             TELLINGS["server_side"],
             code=CODE,
             variant="server_side",
             severity=Severity.INFO,
             subject=where,
-            held=listeners.take(np.isin(listeners.sport, group.sport) & (listeners.netns == group.netns[0])),
+            held=listeners_of(window.current, waiting),
             ages=ages,
             evidence=age_evidence(ages, certain=True),
             port=_port(where),
@@ -231,16 +228,21 @@ def _server_side(window: Window, settings: BuildupSettings) -> Iterator[Finding]
 
 
 def _table_full(window: Window, netns: int) -> Iterator[Finding]:
-    waiting = _waiting_in(window, netns)
     namespace = window.namespaces[netns]
     in_table = namespace.counters.get("sockstat.TCP.tw")
     limit = namespace.number("net.ipv4.tcp_max_tw_buckets")
-    overflowed = _overflowed(window, netns)
+    overflowed = window.increase(netns, "TcpExt.TCPTimeWaitOverflow") or 0
     at_limit = in_table is not None and limit is not None and in_table >= limit
-    if not len(waiting) or not (at_limit or overflowed):
+    if not at_limit and overflowed <= 0:
         return
-    numbers = {"in_table": in_table, "limit": limit, "overflowed": overflowed}
+    sockets = window.sockets
+    waiting = sockets.take(sockets.is_in_state(State.TIME_WAIT) & (sockets.netns == netns))
+    if not len(waiting):
+        return
+    numbers = {"in_table": in_table, "limit": limit}
     known: Evidence = {name: number for name, number in numbers.items() if number is not None}
+    if window.previous is not None:
+        known["overflowed"] = overflowed
     ages = age.ages(window, waiting)
     yield tell(
         window,
@@ -252,39 +254,28 @@ def _table_full(window: Window, netns: int) -> Iterator[Finding]:
         subject=subject(window, waiting, local=False, remote=False),
         ages=ages,
         evidence=known | age_evidence(ages, certain=True),
-        in_table=str(known.get("in_table", "?")),
-        limit=str(known.get("limit", "?")),
-        overflowed=f", {overflowed:,} went without" if overflowed else "",
+        in_table="?" if in_table is None else f"{in_table:,}",
+        limit="?" if limit is None else f"{limit:,}",
+        overflowed=f", {overflowed:,} found no place since the last look" if overflowed > 0 else "",
     )
 
 
-def _overflowed(window: Window, netns: int) -> int | None:
-    """How many sockets found the table full since the previous look."""
-    if window.previous is None or netns >= len(window.previous.namespaces):
-        return None
-    now = window.namespaces[netns].counters.get("TcpExt.TCPTimeWaitOverflow")
-    then = window.previous.namespaces[netns].counters.get("TcpExt.TCPTimeWaitOverflow")
-    return None if now is None or then is None else now - then
-
-
-def _bind_blocked(window: Window, netns: int) -> Iterator[Finding]:
+def _bind_blocked(window: Window) -> Iterator[Finding]:
     """Ports outside the range: inside of it a port without a listener is a client's, which nobody wants to bind."""
-    own = port_range_mask(window.namespaces[netns])
-    if own is None:
-        return
-    waiting = _waiting_in(window, netns)
-    free = ~own & ~listened_ports(window.current)[netns]
-    to_itself = (
-        (waiting.sport == waiting.dport) & (waiting.src_lo == waiting.dst_lo) & (waiting.src_hi == waiting.dst_hi)
-    )
-    services = waiting.take(free[waiting.sport] & ~to_itself)
-    for rows in split(services.sport):
-        group = services.take(rows)
-        ages = age.ages(window, group)
-        where = subject(window, group, remote=False)
+    sockets = window.sockets
+    free = ~ranges(window.current) & ~listened_ports(window.current)
+    free[[namespace.port_range() is None for namespace in window.namespaces]] = False
+    rows = np.flatnonzero(sockets.is_in_state(State.TIME_WAIT))
+    services = sockets.take(rows[free[sockets.netns[rows], sockets.sport[rows]]])
+    to_itself = (services.src_lo == services.dst_lo) & (services.src_hi == services.dst_hi)
+    services = services.take(~to_itself | (services.sport != services.dport))
+    for rows in split(services.sport, apart=(services.netns,)):
+        waiting = services.take(rows)
+        ages = age.ages(window, waiting)
+        where = subject(window, waiting, remote=False)
         yield tell(
             window,
-            group,
+            waiting,
             TELLINGS["bind_blocked"],
             code=CODE,
             variant="bind_blocked",
@@ -293,13 +284,8 @@ def _bind_blocked(window: Window, netns: int) -> Iterator[Finding]:
             ages=ages,
             evidence=age_evidence(ages, certain=True),
             port=_port(where),
-            wait=f"{int(np.ceil(group.expires_ms.max() / 1e3))}",
+            wait=f"{int(np.ceil(waiting.expires_ms.max() / 1e3))}",
         )
-
-
-def _waiting_in(window: Window, netns: int) -> SocketTable:
-    waiting = window.sockets.in_state(State.TIME_WAIT)
-    return waiting.take(waiting.netns == netns)
 
 
 def _port(where: Subject) -> str:
