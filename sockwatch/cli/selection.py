@@ -82,10 +82,11 @@ class Service:
         return bool(self.ports or self.processes or self.units)
 
     def sockets(self, table: SocketTable) -> SocketTable:
-        """The sockets whose holders must be known to tell this service from others."""
-        if self.processes or self.units:
-            return table.take(table.inode != 0)
-        return self.listeners(table)
+        """The sockets whose holders must be known to tell this service from others.
+
+        That of a port is whoever listens there, with its other ports; that of a name may hold any socket.
+        """
+        return table.take(table.inode != 0) if self.processes or self.units else table.in_state(State.LISTEN)
 
     def listeners(self, table: SocketTable) -> SocketTable:
         """What listens on one of the ports."""

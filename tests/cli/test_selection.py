@@ -116,6 +116,7 @@ def test_a_process_is_asked_about_with_every_port_it_listens_on() -> None:
     queue = finding(local="[::]:8443")
     assert ask(reports.report(queue), processes=["worker"]).findings == ()
     assert ask(reports.report(queue), processes=["app"]).findings == (queue,)
+    assert ask(reports.report(queue), ports=[8080]).findings == (queue,)
 
 
 @pytest.mark.parametrize(
@@ -151,6 +152,10 @@ def test_findings_whose_process_is_unknown_are_counted_and_not_dropped_in_silenc
     assert [(gap.what, gap.count, gap.fatal) for gap in answer.gaps] == [("findings", 2, False)]
 
 
+def test_what_is_matched_by_its_port_needs_no_process() -> None:
+    assert ask(reports.report(finding(local="0.0.0.0:8080")), processes=["app"]).gaps == ()
+
+
 def test_what_nobody_can_hold_is_no_unknown_process() -> None:
     counters = reports.leak(subject=Subject(netns="host"))
     assert ask(reports.report(counters), processes=["app"]).gaps == ()
@@ -167,5 +172,5 @@ def test_info_does_not_count() -> None:
 
 def test_holders_are_looked_up_for_what_the_question_needs() -> None:
     table = look().sockets
-    assert Service(ports=frozenset({8080})).sockets(table).inode.tolist() == [1]
+    assert Service(ports=frozenset({8080})).sockets(table).inode.tolist() == [1, 2, 3]
     assert Service(units=frozenset({"app"})).sockets(table).inode.tolist() == [1, 2, 3, 4]

@@ -73,6 +73,7 @@ def test_keys_come_in_the_order_of_the_schema() -> None:
 
 def test_holders_appear_only_when_there_are_more_than_one() -> None:
     assert "holders" not in finding_object(reports.leak(holders=()))
+    assert "holders" not in finding_object(reports.leak(holders=(process(812),)))
     two = finding_object(reports.leak(holders=(process(812), process(813))))
     assert [holder["pid"] for holder in two["holders"]] == [812, 813]
 

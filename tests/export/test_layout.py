@@ -1,6 +1,6 @@
 import pytest
 
-from sockwatch.export.layout import duration, number
+from sockwatch.export.layout import BOLD, RED, Line, duration, number, paint
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,13 @@ def test_durations_read_as_people_say_them(seconds: float, text: str) -> None:
 
 def test_large_numbers_have_their_thousands_apart() -> None:
     assert number(1_009_851) == "1,009,851"
+
+
+def test_what_is_painted_cannot_leave_its_line_or_act() -> None:
+    assert paint([Line("\x1b[2J", "a\nb", RED + BOLD, BOLD)], colour=True) == (
+        "\x1b[31;1m\\x1b[2J\x1b[0m\x1b[1ma\\nb\x1b[0m\n"
+    )
+
+
+def test_without_colour_there_are_no_codes_and_no_trailing_blanks() -> None:
+    assert paint([Line("a  ", "", RED), Line(), Line("b", " c")], colour=False) == "a\n\nb c\n"
