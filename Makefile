@@ -12,6 +12,7 @@ PYTHONS = $(shell for version in 3.11 3.12 3.13 3.14; do \
 PYTHON ?= $(or $(firstword $(PYTHONS)),$(error no Python 3.11 to 3.14 with the venv module; on Debian: apt-get install python3-venv))
 VENV ?= .venv
 BIN = $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: help run test test-all lint pytest bench lock clean debian-packages
 

@@ -1,7 +1,7 @@
 """What the contract tests look at: the files of the project, and its modules as syntax trees."""
 
 import ast
-import subprocess
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,8 +33,10 @@ def calls(path: Path) -> set[str]:
     return {function.id for function in called if isinstance(function, ast.Name)}
 
 
-def project_files() -> list[Path]:
-    """Every file that belongs to the project: what git tracks, and what it would track."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-    return [ROOT / name for name in names if (ROOT / name).is_file()]
+def project_files() -> Iterator[Path]:
+    """Every file of the project, without what tools put beside them."""
+    for folder, folders, names in os.walk(ROOT):
+        folders[:] = [
+            name for name in folders if name == ".ci" or (name[0] not in "._" and name not in {"build", "dist"})
+        ]
+        yield from (Path(folder, name) for name in names)
