@@ -1,7 +1,11 @@
 """Findings and reports with plausible defaults: a test says only what it is about."""
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+import jsonschema
 
 from builders import namespace, process
 from sockwatch.model.finding import (
@@ -18,6 +22,8 @@ from sockwatch.model.snapshot import Gap, Namespace
 from sockwatch.model.state import State
 from sockwatch.pipeline import status_of
 
+SCHEMA: Mapping[str, Any] = json.loads((Path(__file__).parent.parent / "docs" / "report.schema.json").read_text())
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 TIME = 1_700_000_000.0
 ZERO: Mapping[State, int | None] = dict.fromkeys(State, 0)
 

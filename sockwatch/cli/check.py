@@ -24,8 +24,8 @@ DEFAULT_CONFIG = Path("/etc/sockwatch/config.toml")
 _EPILOG = """\
 exit code: 0 ok, 1 warning, 2 critical, 3 unknown (or a wrong option)
 
-On a terminal the worst findings are told in full and the rest in one line each, so that the verdict stays on one
-screen; in a pipe, warnings and critical findings are told in full.
+On a terminal the worst findings are told in full and the rest in short, so
+that all stays on one screen; in a pipe, every warning is told in full.
 """
 
 

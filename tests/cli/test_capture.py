@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from netns import PrivateNetns, keep
+from reports import VALIDATOR
 from sockwatch.collect.capture import ReplaySource
 from sockwatch.model.snapshot import Asks
 from sockwatch.model.state import State
@@ -47,6 +48,7 @@ def test_a_capture_gives_the_verdict_of_the_check_on_the_spot(tmp_path: Path) ->
     assert err == f"sockwatch: wrote {COUNT * 2 + 1} sockets, {path.stat().st_size:,} bytes, to {path}\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     replayed = sockwatch("check", "--json", "--min-age", "0", "--from", str(path))
+    VALIDATOR.validate(json.loads(live[1]))
     told = [
         [(f["code"], f["variant"], f["count"], f["subject"]["process"]) for f in json.loads(o)["findings"]]
         for _, o, _ in (live, replayed)

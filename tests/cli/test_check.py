@@ -5,11 +5,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-import jsonschema
 import pytest
 
 from builders import later, snapshot, socket
 from cli.conftest import LEAK, healthy_look, leaking, leaking_look, refusing_look
+from reports import VALIDATOR
 from sockwatch.cli import check, deadline
 from sockwatch.errors import DumpError
 from sockwatch.model.snapshot import Asks, Snapshot
@@ -18,7 +18,6 @@ from sockwatch.model.state import State
 
 Run = Callable[..., tuple[int, str, str]]
 Captured = Callable[..., str]
-VALIDATOR = jsonschema.Draft202012Validator(json.loads(Path("docs/report.schema.json").read_text()))
 
 
 @pytest.mark.parametrize(
@@ -205,6 +204,31 @@ def test_a_timeout_still_gives_a_report_as_json(run: Run) -> None:
     report = json.loads(out)
     VALIDATOR.validate(report)
     assert (code, report["status"], report["gaps"][0]["what"]) == (3, "unknown", "timeout")
+
+
+@pytest.mark.usefixtures("source")
+@pytest.mark.parametrize("source", [BlockedSource], indirect=True)
+def test_a_timeout_is_unknown_to_a_plugin(run: Run) -> None:
+    code, out, err = run("check", "--timeout", "0.05", "--perfdata")
+    assert (code, err) == (3, "")
+    assert out.startswith("SOCKWATCH UNKNOWN - timeout: no verdict after 0.05 s")
+
+
+class ChangingSource(FailingSource):
+    """A kernel whose first look is healthy and whose second is not."""
+
+    def __init__(self) -> None:
+        self.looks = [healthy_look(), later(refusing_look(), 1)]
+
+    def look(self, _asks: Asks) -> Snapshot:
+        return self.looks.pop(0)
+
+
+@pytest.mark.usefixtures("source")
+@pytest.mark.parametrize("source", [ChangingSource], indirect=True)
+@pytest.mark.parametrize(("options", "code"), [((), 0), (("--sample", "0.001"), 2)])
+def test_sample_looks_twice_and_the_second_look_answers(options: tuple[str, ...], code: int, run: Run) -> None:
+    assert run("check", *options)[0] == code
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from sockwatch.diagnose.registry import load_detectors
 
 Run = Callable[..., tuple[int, str, str]]
 DEFAULTS = {code: detector.settings for code, detector in load_detectors().items()}
-EXAMPLE = Path("config.example.toml")
+EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 
 
 def uncommented(text: str) -> str:

@@ -1,6 +1,5 @@
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -8,12 +7,10 @@ import pytest
 
 import reports
 from builders import namespace, process
+from reports import SCHEMA, VALIDATOR
 from sockwatch.export.json_report import finding_object, report_object, report_text
 from sockwatch.model.finding import Subject
 from sockwatch.model.state import State
-
-SCHEMA: Mapping[str, Any] = json.loads(Path("docs/report.schema.json").read_text())
-VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 
 
 def test_the_schema_is_one() -> None:
