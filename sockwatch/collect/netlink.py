@@ -30,6 +30,7 @@ KERNEL = 0
 HEADER = struct.Struct("=IHHII")
 """struct nlmsghdr: length with header, type, flags, sequence number, port id."""
 _ERRNO = struct.Struct("=i")
+_MAX_ERRNO = 4095
 _DONE_SIZE = HEADER.size + _ERRNO.size
 _WORD = 4
 _LENGTH, _KIND, _SEQUENCE, _PORT, _HEADER_WORDS = range(5)
@@ -83,13 +84,12 @@ class NetlinkSocket:
     def __init__(self) -> None:
         if not sys.platform.startswith("linux"):
             raise DumpError(f"sockets are read through netlink, which only Linux has; this is {sys.platform}")
+        kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         try:
-            self._socket = socket.socket(
-                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, NETLINK_SOCK_DIAG
-            )
+            self._socket = socket.socket(socket.AF_NETLINK, kind, NETLINK_SOCK_DIAG)
+            self._socket.bind((0, 0))
         except OSError as error:
             raise refused(error) from error
-        self._socket.bind((0, 0))
         self.port_id: int = self._socket.getsockname()[0]
 
     def send(self, message: bytes) -> None:
@@ -246,6 +246,8 @@ def _raise_errno(body: memoryview, kind: int) -> None:
     if len(body) < _ERRNO.size:
         raise DumpError("malformed netlink data: an end without its error number")
     number = -_ERRNO.unpack_from(body)[0]
+    if not 0 <= number <= _MAX_ERRNO:
+        raise DumpError(f"malformed netlink data: error number {number}")
     if number:
         raise refused(OSError(number, os.strerror(number)))
     if kind == NLMSG_ERROR:

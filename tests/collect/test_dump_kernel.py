@@ -1,7 +1,9 @@
 """The dump on the real kernel, against independent witnesses: /proc/net/tcp{,6}, ss, and getsockopt."""
 
+import ctypes
 import errno
 import os
+import platform
 import re
 import resource
 import shutil
@@ -20,6 +22,7 @@ from netns import PrivateNetns, keep
 from sockwatch.collect.attributes import FIELDS
 from sockwatch.collect.dump import Dump, dump_sockets
 from sockwatch.collect.netlink import HEADER, TCPDIAG_GETSOCK, NetlinkSocket
+from sockwatch.errors import DumpError
 from sockwatch.model.address import address_text
 from sockwatch.model.snapshot import Asks
 from sockwatch.model.sockets import SHUTDOWN_UNKNOWN, SocketTable
@@ -27,6 +30,7 @@ from sockwatch.model.state import State
 
 MANY = 23
 TCP_DEFER_ACCEPT, SO_MEMINFO = 9, 55
+SYS_SOCKET = {"x86_64": 41, "aarch64": 198}
 RESET = struct.pack("ii", 1, 0)
 WITH_DETAILS = Asks(states=frozenset(State), details=frozenset(FIELDS))
 ENDS = [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("127.0.0.1", "::")]
@@ -333,3 +337,34 @@ def test_details_are_what_the_sockets_themselves_say() -> None:
         assert [table.detail(name)[i] for name in memory] == list(struct.unpack("=9I", meminfo))
         sent, received = (1234, 321) if table.dport[i] == 4000 else (321, 1234)
         assert (table.detail("bytes_sent")[i], table.detail("bytes_received")[i]) == (sent, received)
+
+
+def forbid_netlink(number: int) -> None:
+    """What systemd's RestrictAddressFamilies= does: a seccomp filter that lets socket(AF_NETLINK) fail."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    load, equal, answer = 0x20, 0x15, 0x06
+    instructions = [
+        (load, 0, 0, 0),  # seccomp_data.nr
+        (equal, 0, 3, SYS_SOCKET[platform.machine()]),
+        (load, 0, 0, 16),  # seccomp_data.args[0]
+        (equal, 0, 1, socket.AF_NETLINK),
+        (answer, 0, 0, 0x0005_0000 | number),  # SECCOMP_RET_ERRNO
+        (answer, 0, 0, 0x7FFF_0000),  # SECCOMP_RET_ALLOW
+    ]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *one) for one in instructions))
+    program = ctypes.create_string_buffer(struct.pack("@HP", len(instructions), ctypes.addressof(code)))
+    if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, program):  # PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+@pytest.mark.skipif(platform.machine() not in SYS_SOCKET, reason="the filter knows x86-64 and arm64 only")
+@pytest.mark.parametrize(
+    ("number", "words"), [(errno.EPERM, "seccomp filter"), (errno.EAFNOSUPPORT, "RestrictAddressFamilies")]
+)
+def test_a_sandbox_that_forbids_netlink_is_named(number: int, words: str) -> None:
+    with PrivateNetns() as netns:
+        assert len(netns.run(look, Asks()).sockets) == 0
+        netns.run(forbid_netlink, number)
+        with pytest.raises(DumpError, match=words) as caught:
+            netns.run(look, Asks())
+    assert caught.value.errno == number

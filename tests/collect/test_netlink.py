@@ -109,6 +109,14 @@ def test_an_end_with_an_error_number_is_no_end() -> None:
     assert caught.value.errno == errno.ENOMEM
 
 
+@pytest.mark.parametrize("number", [-1, 4096, 2**31])
+def test_an_error_number_that_cannot_be_is_refused(number: int) -> None:
+    body = struct.pack("=I", -number & 0xFFFF_FFFF)
+    with pytest.raises(DumpError, match=f"error number {number}") as caught:
+        window(message(body, SEQUENCE, kind=netlink.NLMSG_ERROR))
+    assert caught.value.errno is None
+
+
 def test_an_end_without_an_error_number_is_refused() -> None:
     with pytest.raises(DumpError, match="without its error number"):
         window(data(72), message(b"", SEQUENCE, kind=netlink.NLMSG_DONE))
