@@ -1,11 +1,13 @@
 """Plays a scenario and has the real pipeline look at it, until the findings are those that were declared."""
 
+import itertools
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from sockwatch.collect.live import LiveSource
 from sockwatch.diagnose.registry import load_detectors
+from sockwatch.errors import ProvokeError
 from sockwatch.lab.actor import Role
 from sockwatch.lab.scenario import Expected, Scenario
 from sockwatch.lab.stage import Stage
@@ -35,19 +37,27 @@ class Performance:
 
 def perform(scenario: Scenario, stage: Stage) -> Performance:
     """Provoke the misbehaviour, and diagnose it with every detector. Raises ProvokeError and DumpError."""
-    scenario.provoke(stage)
+    _act(scenario.provoke, stage)
     detectors = {
         code: replace(detector, settings=replace(detector.settings, min_age=MIN_AGE_SECONDS))
         for code, detector in load_detectors().items()
     }
     pipeline = Pipeline(LiveSource(clock=stage.clock), detectors, stage.clock)
     deadline = stage.clock.monotonic() + DEADLINE_SECONDS
-    while True:
+    for look in itertools.count(1):
         performance = _compare(scenario, pipeline.step(), stage.pids)
-        if performance.as_declared or stage.clock.monotonic() > deadline:
-            return performance
+        if look >= scenario.looks and (performance.as_declared or stage.clock.monotonic() > deadline):
+            break
         stage.clock.wait(LOOK_SECONDS)
-        scenario.meanwhile(stage)
+        _act(scenario.meanwhile, stage)
+    return performance
+
+
+def _act(part: Callable[[Stage], None], stage: Stage) -> None:
+    try:
+        part(stage)
+    except OSError as error:
+        raise ProvokeError(f"the kernel refused what the scenario needs: {error.strerror}") from error
 
 
 def _compare(scenario: Scenario, report: Report, pids: Mapping[Role, int]) -> Performance:

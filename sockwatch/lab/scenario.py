@@ -38,10 +38,14 @@ def _nothing(_stage: Stage) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """One misbehaviour. `provoke` brings it about, `meanwhile` is what goes on between two looks."""
+    """One misbehaviour. `provoke` brings it about, `meanwhile` is what goes on between two looks.
+
+    `looks` is how many the diagnosis needs at least: two where it rests on a difference.
+    """
 
     name: str
     story: str
     provoke: Callable[[Stage], None]
     expected: tuple[Expected, ...]
     meanwhile: Callable[[Stage], None] = _nothing
+    looks: int = 1

@@ -14,6 +14,7 @@ def provoke(stage: Stage) -> None:
     stage.client.connect(PORT, COUNT)
     stage.server.accept(COUNT)
     stage.server.close()
+    stage.await_states(fin_wait_2=COUNT, close_wait=COUNT)
     stage.client.close()
     stage.server.stop_listening()
     stage.await_states(time_wait=COUNT, listen=0)

@@ -8,7 +8,7 @@ from sockwatch.model.finding import Severity
 
 def provoke(stage: Stage) -> None:
     """Close 23 connections and half-close 23 others; the server reads both to their end and closes none."""
-    stage.set_sysctl("net.ipv4.tcp_fin_timeout", "2")
+    stage.set_sysctl("net.ipv4.tcp_fin_timeout", "3")
     stage.server.listen(PORT)
     stage.client.connect(PORT, COUNT)
     stage.client.close()
@@ -29,7 +29,7 @@ def provoke(stage: Stage) -> None:
 SCENARIO = Scenario(
     name="close_against_shutdown",
     story="46 clients are done: 23 call close(), 23 call shutdown(SHUT_WR), and the server closes none of them. "
-    "The findings are those after tcp_fin_timeout, here 2 s.",
+    "The findings are those after tcp_fin_timeout, here 3 s.",
     provoke=provoke,
     expected=(
         Expected(

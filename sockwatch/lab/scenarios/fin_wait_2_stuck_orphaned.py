@@ -6,8 +6,8 @@ from sockwatch.model.finding import Severity
 
 
 def provoke(stage: Stage) -> None:
-    """Close the clients' ends, and take the server away without a packet, where 101 source ports are all there is."""
-    stage.set_sysctl("net.ipv4.ip_local_port_range", "40000 40100")
+    """Close the clients' ends, and take the server away without a packet, where 100 source ports are all there is."""
+    stage.set_sysctl("net.ipv4.ip_local_port_range", "40000 40099")
     stage.server.listen(PORT)
     stage.client.connect(PORT, COUNT)
     stage.server.accept(COUNT)

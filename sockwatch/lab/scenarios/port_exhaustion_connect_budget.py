@@ -9,8 +9,12 @@ from sockwatch.model.finding import Severity
 
 
 def provoke(stage: Stage) -> None:
-    """Use all 23 source ports of a range that has no more."""
-    stage.set_sysctl("net.ipv4.ip_local_port_range", "40000 40022")
+    """Use all 23 source ports: of 24, because connect() may overlook one where the range has an odd number of ports.
+
+    It walks every second port and wraps at an even length (__inet_hash_connect in net/ipv4/inet_hashtables.c).
+    """
+    stage.set_sysctl("net.ipv4.ip_local_port_range", "40000 40023")
+    stage.set_sysctl("net.ipv4.ip_local_reserved_ports", "40011")
     stage.server.listen(PORT)
     stage.client.connect(PORT, COUNT)
     stage.server.accept(COUNT)
@@ -27,7 +31,7 @@ def provoke(stage: Stage) -> None:
 
 SCENARIO = Scenario(
     name="port_exhaustion/connect_budget",
-    story="A client keeps 23 connections to one server, where ip_local_port_range has 23 ports.",
+    story="A client keeps 23 connections to one server, where ip_local_port_range has 24 ports, one of them reserved.",
     provoke=provoke,
     expected=(
         Expected(name="port_exhaustion/connect_budget", severity=Severity.CRITICAL, by=Role.CLIENT),

@@ -1,0 +1,91 @@
+"""Every scenario, provoked on the real kernel, with the real diagnosis, counted a second time by ss."""
+
+from pathlib import Path
+
+import pytest
+
+from scenery import lab, standing
+from sockwatch.diagnose.registry import load_detectors
+from sockwatch.lab.registry import load_scenarios
+
+AS_NOBODY = (str(Path(__file__).with_name("as_nobody.py")),)
+
+STATES = {
+    "accept_queue_overflow/application_backlog": {"established": 46, "syn_sent": 7, "listen": 1},
+    "accept_queue_overflow/somaxconn": {"established": 46, "syn_sent": 7, "listen": 1},
+    "bind_with_reuse_address": {"time_wait": 23, "listen": 1},
+    "close_against_shutdown": {"close_wait": 46, "fin_wait_2": 23, "listen": 1},
+    "close_wait_leak/data_unread": {"close_wait": 23, "fin_wait_2": 23, "listen": 1},
+    "close_wait_leak/fin_not_seen": {"close_wait": 23, "fin_wait_2": 23, "listen": 1},
+    "close_wait_leak/never_accepted": {"close_wait": 23, "fin_wait_2": 23, "listen": 1},
+    "close_wait_leak/not_closed": {"close_wait": 23, "fin_wait_2": 23, "listen": 1},
+    "fin_timeout_above_60": {"fin_wait_2": 23, "listen": 1},
+    "fin_timeout_for_time_wait": {"time_wait": 23, "listen": 1},
+    "fin_wait_2_stuck/held": {"fin_wait_2": 23, "listen": 1},
+    "fin_wait_2_stuck/orphaned": {"fin_wait_2": 23, "listen": 1},
+    "lottery": {"established": 1},
+    "port_exhaustion/connect_budget": {"established": 48, "listen": 2},
+    "port_theft_risk/listener": {"listen": 1},
+    "port_theft_risk/target": {"syn_sent": 23},
+    "self_connect/live": {"established": 1},
+    "self_connect/time_wait": {"time_wait": 1},
+    "time_wait_buildup/bind_blocked": {"time_wait": 23},
+    "time_wait_buildup/client_ports": {"time_wait": 23, "listen": 1},
+    "time_wait_buildup/server_side": {"time_wait": 23, "listen": 1},
+    "time_wait_buildup/table_full": {"time_wait": 23, "listen": 1},
+}
+"""What ss must count on each stage."""
+
+
+@pytest.mark.needs_program("ss", "nsenter")
+@pytest.mark.parametrize("name", load_scenarios())
+def test_the_findings_are_those_declared_and_ss_counts_the_same_sockets(name: str) -> None:
+    with standing(name) as stage:
+        assert (stage.result["missing"], stage.result["surplus"]) == ([], [])
+        assert stage.result["ok"]
+        assert stage.result["found"]
+        assert stage.count_with_ss() == STATES[name]
+
+
+@pytest.mark.needs_program("ss", "nsenter")
+@pytest.mark.parametrize("family", ["ipv6", "mapped"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "close_wait_leak/not_closed",
+        "close_wait_leak/never_accepted",
+        "fin_wait_2_stuck/held",
+        "port_exhaustion/connect_budget",
+        "time_wait_buildup/server_side",
+    ],
+)
+def test_the_findings_are_the_same_in_ipv6_and_on_a_dual_stack_listener(name: str, family: str) -> None:
+    with standing(name, "--family", family) as stage:
+        assert (stage.result["missing"], stage.result["surplus"]) == ([], [])
+        assert stage.count_with_ss() == STATES[name]
+
+
+@pytest.mark.needs_root
+def test_an_ordinary_user_provokes_the_same() -> None:
+    with standing("close_wait_leak/not_closed", program=AS_NOBODY) as stage:
+        assert (stage.result["missing"], stage.result["surplus"]) == ([], [])
+        assert {row["uid"] for finding in stage.result["found"] for row in finding["sockets"]} <= {0, 65534}
+
+
+def test_each_variant_of_each_detector_has_a_scenario() -> None:
+    variants = {f"{code}/{variant}" for code, detector in load_detectors().items() for variant in detector.variants} | {
+        code for code, detector in load_detectors().items() if not detector.variants
+    }
+    declared = {expected.name for scenario in load_scenarios().values() for expected in scenario.expected}
+    assert variants == declared
+
+
+def test_a_scenario_named_after_a_finding_declares_it() -> None:
+    for name, scenario in load_scenarios().items():
+        assert "/" not in name or name in {expected.name for expected in scenario.expected}
+
+
+def test_the_list_has_every_scenario_with_its_story() -> None:
+    listed = lab("list")
+    assert listed.returncode == 0
+    assert [line for line in listed.stdout.splitlines() if not line.startswith(" ")] == list(load_scenarios())
