@@ -1,7 +1,7 @@
 """`python -m bench [--write FILE] [--rounds N] [--sockets FEW MANY]`: measurements against limits, as a Markdown table.
 
-All run in one private network namespace and in turns (A B A B), so that what disturbs one disturbs the other; figures
-are medians. Exit 0 if all are within their limits, 1 if not, 3 if it could not be measured.
+All run in one private network namespace and in turns (A B A B), so that what disturbs one disturbs the other; seconds
+are medians, ratios are medians of the turns' ratios. Exit 0 if all are within their limits, 1 if not, 3 if it could not be measured.
 """
 
 import argparse
@@ -56,16 +56,17 @@ class Row:
 
 
 def compare(
-    what: str, ours: Iterable[float], other: str, theirs: Iterable[float], *, limit: float | None = None
+    what: str, ours: Sequence[float], other: str, theirs: Sequence[float], *, limit: float | None = None
 ) -> Row:
-    """Two medians in seconds."""
+    """Two medians in seconds, and the median of the turns' ratios: what disturbs a turn disturbs both of it."""
     a, b = median(ours), median(theirs)
+    ratio = median(x / y for x, y in zip(ours, theirs, strict=True))
     return Row(
         what=what,
         ours=f"{a * 1e3:,.0f} ms",
         theirs=f"{other} {b * 1e3:,.0f} ms",
-        ratio=a / b,
-        shown=f"{a / b:.2f}",
+        ratio=ratio,
+        shown=f"{ratio:.2f}",
         limit=limit,
     )
 
