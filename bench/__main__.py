@@ -1,7 +1,8 @@
 """`python -m bench [--write FILE] [--rounds N] [--sockets FEW MANY]`: measurements against limits, as a Markdown table.
 
 All run in one private network namespace and in turns (A B A B), so that what disturbs one disturbs the other; seconds
-are medians, ratios are medians of the turns' ratios. Exit 0 if all are within their limits, 1 if not, 3 if it could not be measured.
+are medians, ratios are medians of the turns' ratios. Exit 0 if all are within their limits, 1 if not, 3 if it could
+not be measured.
 """
 
 import argparse
