@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sockwatch.cli.parser import namespace, seconds
 from sockwatch.errors import UsageError
+from sockwatch.model.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
         path = Path(options.file)
         save_capture(path, looks)
         size = path.stat().st_size
-    where = "stdout" if options.file == STDOUT else options.file
+    where = "stdout" if options.file == STDOUT else printable(options.file)
     counts = " and ".join(f"{len(look.sockets):,}" for look in looks)
     print(f"sockwatch: wrote {counts} sockets, {size:,} bytes, to {where}", file=sys.stderr)
     return 0

@@ -80,12 +80,11 @@ def run(options: argparse.Namespace) -> int:
         ports=frozenset(options.listen), processes=frozenset(options.process), units=frozenset(options.unit)
     )
     timeout = options.timeout or (PERFDATA_TIMEOUT_SECONDS if options.perfdata else None)
-    stage = "start"
     try:
         from sockwatch.cli.deadline import deadline
 
         pipeline: Pipeline | None = None
-        with deadline(timeout, lambda: pipeline.stage if pipeline else stage):
+        with deadline(timeout, lambda: pipeline.stage if pipeline else "start"):
             source, looks = open_source(options, clock)
             pipeline = Pipeline(
                 source,
@@ -123,13 +122,24 @@ def configured_detectors(config: Path | None) -> "Mapping[str, Detector[Any]]":
     from sockwatch.diagnose.registry import load_detectors
 
     detectors = load_detectors()
-    path = config or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
+    path = config or default_config()
     if path is None:
         return detectors
     from sockwatch.config import load
 
     settings = load(path, {code: detector.settings for code, detector in detectors.items()}).detectors
     return {code: replace(detector, settings=settings[code]) for code, detector in detectors.items()}
+
+
+def default_config() -> Path | None:
+    """The default config file if there is one; one that cannot be reached is there, and reading it will say why."""
+    try:
+        DEFAULT_CONFIG.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:
+        pass
+    return DEFAULT_CONFIG
 
 
 def with_min_age(detectors: "Mapping[str, Detector[Any]]", min_age: float) -> "Mapping[str, Detector[Any]]":

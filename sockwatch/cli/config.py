@@ -43,7 +43,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Do one of the actions; `check` returns 1 for a wrong file. Raises UsageError where there is no file to read."""
-    from sockwatch.cli.check import DEFAULT_CONFIG
+    from sockwatch.cli.check import DEFAULT_CONFIG, default_config
     from sockwatch.config import load
     from sockwatch.diagnose.registry import load_detectors
 
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     elif options.action == "schema":
         emit(json.dumps(schema(defaults), indent=2) + "\n")
     else:
-        path = options.config or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
+        path = options.config or default_config()
         if path is None and options.action == "check":
             raise UsageError(f"there is no {DEFAULT_CONFIG} to check; give a file with --config")
         try:

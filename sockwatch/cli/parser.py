@@ -23,12 +23,12 @@ class Parser(argparse.ArgumentParser):
         # The width is given because argparse would import shutil, and with it three compressors, to find it out.
         formatter = partial(argparse.RawDescriptionHelpFormatter, width=terminal_width() - 2, max_help_position=28)
         defaults: dict[str, Any] = {"formatter_class": formatter, "allow_abbrev": False}
+        self.options: list[str] = []  # before argparse adds --help
         super().__init__(**(defaults | kwargs))
-        self.options: list[str] = []
 
     def add_argument(self, *args: Any, **kwargs: Any) -> argparse.Action:
         """As argparse's; the options are remembered, to name the nearest to one that is wrong."""
-        self.__dict__.setdefault("options", []).extend(name for name in args if name.startswith("--"))
+        self.options += [name for name in args if name.startswith("--")]
         return super().add_argument(*args, **kwargs)
 
     def error(self, message: str) -> NoReturn:

@@ -57,7 +57,7 @@ def _details(report: Report) -> Iterator[str]:
                 yield _safe(f"  do: {remedy}")
     if len(report.findings) > MAX_DETAILS:
         yield f"and {len(report.findings) - MAX_DETAILS} more findings"
-    for gap in report.gaps:
+    for gap in report.gaps[:MAX_DETAILS]:
         yield _safe(f"not seen: {gap.what}: {gap.why}" + (f" ({gap.count})" if gap.count > 1 else ""))
 
 

@@ -5,7 +5,7 @@ least one of them; the others in short, and what is beyond MAX_SHORT is counted.
 critical finding is told in full, because a file has no screen. Info findings are always short.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 
@@ -19,6 +19,7 @@ MAX_SHORT = 12
 """Findings told in short on one screen; what is beyond is counted."""
 SHORT_LINES = 3
 MAX_NAMES = 3
+MAX_GAPS = 5
 
 _INDENT = "  "
 _LABEL_WIDTH = 12
@@ -30,8 +31,9 @@ _EFFECT_LABEL = {Effect.HELPS: "helps", Effect.LIMITS: "limits", Effect.NONE: "n
 def render_report(report: Report, *, width: int = 80, colour: bool = False, one_screen: bool = False) -> str:
     """The whole text, newline at the end; `one_screen` where people look at a terminal."""
     head = [*_verdict(report, width), Line()]
-    told = report.status is Status.UNKNOWN  # then the verdict itself says which gaps are fatal
-    foot = [*_counts(report, width), *_gaps([gap for gap in report.gaps if not (told and gap.fatal)], width)]
+    told = _decisive(report)
+    gaps = [gap for gap in report.gaps if gap is not told]
+    foot = [*_counts(report, width), *_gaps(gaps, width, MAX_GAPS if one_screen else len(gaps))]
     room = SCREEN_LINES - len(head) - len(foot) if one_screen else None
     body = _findings(report.findings, width, room)
     return paint([*head, *body, *foot] if body else [*head[:-1], *foot], colour=colour)
@@ -52,15 +54,19 @@ def _verdict(report: Report, width: int) -> list[Line]:
     ]
     found = ", ".join(part for part in parts if part)
     looked = f"in {_plural(report.total, 'TCP socket') or '0 TCP sockets'}, {when}"
-    if report.status is Status.UNKNOWN:
-        unseen = "; ".join(f"{gap.what}: {gap.why}" for gap in report.gaps if gap.fatal)
-        text = f"{report.host}: {unseen}; {found or 'nothing else'} {looked}"
+    if (gap := _decisive(report)) is not None:
+        text = f"{report.host}: {gap.what}: {gap.why}; {found or 'nothing else'} {looked}"
     elif report.status is Status.OK:
         text = f"{report.host}: nothing wrong{', ' if found else ''}{found} {looked}"
     else:
         text = f"{report.host}: {found} {looked}"
     label = report.status.value
     return _labelled(label, text, width, at=len(label) + 2, indent="", style=_STATUS_STYLE[report.status] + BOLD)
+
+
+def _decisive(report: Report) -> Gap | None:
+    """The gap that makes the status unknown, the first of them; the verdict tells it."""
+    return next((gap for gap in report.gaps if gap.fatal), None) if report.status is Status.UNKNOWN else None
 
 
 def _plural(count: int, what: str) -> str:
@@ -207,12 +213,14 @@ def _counts(report: Report, width: int) -> list[Line]:
     return _labelled("sockets", ", ".join(parts) or "none", width, indent="")
 
 
-def _gaps(gaps: Iterable[Gap], width: int) -> list[Line]:
+def _gaps(gaps: Sequence[Gap], width: int, most: int) -> list[Line]:
     lines: list[Line] = []
-    for gap in gaps:
+    for gap in gaps[:most]:
         count = f" ({number(gap.count)})" if gap.count > 1 else ""
         style = YELLOW if gap.fatal else DIM
         lines += _labelled("" if lines else "not seen", f"{gap.what}{count}: {gap.why}", width, indent="", style=style)
+    if len(gaps) > most:
+        lines.append(Line("".ljust(_LABEL_WIDTH), f"and {len(gaps) - most} more"))
     return lines
 
 

@@ -76,6 +76,29 @@ def test_the_config_decides_what_is_stuck_and_min_age_overrides_it(
     assert run("check", "--from", path, "--config", str(config), "--min-age", "1")[0] == 1
 
 
+def test_the_default_config_is_read_if_it_is_there(
+    run: Run, captured: Captured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "etc" / "config.toml"
+    monkeypatch.setattr(check, "DEFAULT_CONFIG", config)
+    path = captured(leaking_look())
+    assert run("check", "--from", path)[0] == 1
+    config.parent.mkdir()
+    config.write_text("[detectors.close_wait_leak]\nmin_age = 1000\n")
+    assert run("check", "--from", path)[0] == 0
+
+
+def test_a_default_config_that_cannot_be_read_is_not_passed_over(
+    run: Run, captured: Captured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    monkeypatch.setattr(check, "DEFAULT_CONFIG", loop / "config.toml")
+    code, out, err = run("check", "--from", captured(leaking_look()))
+    assert (code, out) == (3, "")
+    assert err == f"sockwatch: {loop}/config.toml: Too many levels of symbolic links\n"
+
+
 def test_a_wrong_config_says_file_line_and_key(run: Run, captured: Captured, tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text("[detectors.close_wait_leak]\nmin_agee = 1000\nmin_age = 'x'\n")

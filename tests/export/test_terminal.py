@@ -62,6 +62,14 @@ def test_on_a_terminal_all_stays_on_one_screen(count: int, severity: Severity) -
     assert len(render_report(many(count, severity), one_screen=True).splitlines()) <= SCREEN_LINES
 
 
+def test_on_a_terminal_many_gaps_are_counted() -> None:
+    gaps = [Gap(what=f"detector_{i}", why="KeyError: 'x'", fatal=True) for i in range(23)]
+    text = render_report(reports.report(gaps=gaps), one_screen=True)
+    assert text.startswith("unknown  web1: detector_0: KeyError: 'x'; nothing else in 826 TCP sockets")
+    assert "and 17 more" in text
+    assert render_report(reports.report(gaps=gaps)).count("KeyError") == 23
+
+
 def test_on_a_terminal_the_worst_is_told_in_full_and_the_rest_is_counted() -> None:
     text = render_report(many(60), one_screen=True)
     assert "1. Fix the application" in text
