@@ -31,12 +31,18 @@ def test_the_syn_and_the_fin_count_among_the_acknowledged_bytes(state: State, by
 
 
 def test_what_is_queued_not_sent_or_sent_twice_does_not_change_the_role() -> None:
-    busy = {"send_q": 30, "notsent_bytes": 10.0, "bytes_sent": 140.0, "bytes_retrans": 20.0, "bytes_acked": 101.0}
+    busy: dict[str, Any] = {
+        "send_q": 30,
+        "notsent_bytes": 10.0,
+        "bytes_sent": 140.0,
+        "bytes_retrans": 20.0,
+        "bytes_acked": 101.0,
+    }
     assert roles(table([socket(State.ESTABLISHED, *A, **busy)])).tolist() == [Role.CONNECTED]
 
 
 def test_a_kernel_without_the_byte_counts_tells_no_role() -> None:
-    without = {name: value for name, value in SENT.items() if name != "bytes_sent"}
+    without: dict[str, Any] = {name: value for name, value in SENT.items() if name != "bytes_sent"}
     rows = [socket(State.ESTABLISHED, *A), socket(State.ESTABLISHED, *A, **without)]
     assert roles(table(rows)).tolist() == [Role.UNKNOWN, Role.UNKNOWN]
 
