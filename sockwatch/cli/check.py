@@ -65,6 +65,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Look, print the report, return the status as an exit code. Raises SockwatchError."""
+    from sockwatch.cli.deadline import deadline
     from sockwatch.cli.selection import Kinds, Service, known_kinds, select_kinds, select_service, wanted_detectors
     from sockwatch.clock import SystemClock
     from sockwatch.model.report import Status
@@ -80,10 +81,8 @@ def run(options: argparse.Namespace) -> int:
         ports=frozenset(options.listen), processes=frozenset(options.process), units=frozenset(options.unit)
     )
     timeout = options.timeout or (PERFDATA_TIMEOUT_SECONDS if options.perfdata else None)
+    pipeline: Pipeline | None = None
     try:
-        from sockwatch.cli.deadline import deadline
-
-        pipeline: Pipeline | None = None
         with deadline(timeout, lambda: pipeline.stage if pipeline else "start"):
             source, looks = open_source(options, clock)
             pipeline = Pipeline(

@@ -216,7 +216,8 @@ def _counts(report: Report, width: int) -> list[Line]:
 def _gaps(gaps: Sequence[Gap], width: int, most: int) -> list[Line]:
     lines: list[Line] = []
     for gap in gaps[:most]:
-        count = f" ({number(gap.count)})" if gap.count > 1 else ""
+        said = gap.why.startswith(f"{number(gap.count)} ")
+        count = f" ({number(gap.count)})" if gap.count > 1 and not said else ""
         style = YELLOW if gap.fatal else DIM
         lines += _labelled("" if lines else "not seen", f"{gap.what}{count}: {gap.why}", width, indent="", style=style)
     if len(gaps) > most:

@@ -62,6 +62,17 @@ def test_on_a_terminal_all_stays_on_one_screen(count: int, severity: Severity) -
     assert len(render_report(many(count, severity), one_screen=True).splitlines()) <= SCREEN_LINES
 
 
+@pytest.mark.parametrize(
+    ("why", "line"),
+    [
+        ("2 processes: no permission", "owners: 2 processes: no permission"),
+        ("no permission", "owners (2): no permission"),
+    ],
+)
+def test_a_gap_says_its_count_once(why: str, line: str) -> None:
+    assert f"not seen    {line}\n" in render_report(reports.report(gaps=[Gap(what="owners", why=why, count=2)]))
+
+
 def test_on_a_terminal_many_gaps_are_counted() -> None:
     gaps = [Gap(what=f"detector_{i}", why="KeyError: 'x'", fatal=True) for i in range(23)]
     text = render_report(reports.report(gaps=gaps), one_screen=True)
