@@ -59,7 +59,7 @@ def group(column: Column, /, *columns: Column) -> Groups:
 
 
 def _pack(columns: Sequence[Column]) -> list[NDArray[np.uint64]]:
-    """The columns side by side in as few 64-bit words as hold them; those that never change are left out."""
+    """The columns side by side in as few 64-bit words as hold what varies in them: IPv4 addresses take 32 bits at most."""
     words: list[NDArray[np.uint64]] = []
     free = 0
     for column in columns:
@@ -67,10 +67,15 @@ def _pack(columns: Sequence[Column]) -> list[NDArray[np.uint64]]:
             raise TypeError(f"cannot group by {column.dtype}")
         if len(column) != len(columns[0]):
             raise ValueError(f"columns of {len(columns[0])} and of {len(column)} rows")
-        if not len(column) or (column == column[0]).all():
+        if not len(column):
             continue
-        bits = 8 * column.dtype.itemsize
-        word = column.view(f"u{column.dtype.itemsize}").astype(np.uint64)
+        numbers = column.view(f"u{column.dtype.itemsize}")
+        least = int(numbers.min())
+        bits = (int(numbers.max()) - least).bit_length()
+        if not bits:
+            continue
+        word = numbers.astype(np.uint64)
+        word -= np.uint64(least)
         if bits <= free:
             words[-1] <<= np.uint64(bits)
             words[-1] |= word
