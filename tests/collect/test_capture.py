@@ -272,6 +272,14 @@ def test_what_is_no_capture_is_refused_in_one_line(tmp_path: Path, data: bytes, 
     assert refused(put(tmp_path, data)).startswith(why)
 
 
+def test_what_follows_a_capture_is_noticed_even_if_it_was_not_read_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = packed(example())
+    monkeypatch.setattr(capture, "_CHUNK", len(data) - len(MAGIC))
+    assert refused(put(tmp_path, data + b"more")) == "the capture goes on after its end"
+
+
 def test_a_capture_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert refused(tmp_path / "absent") == "No such file or directory"
     assert refused(tmp_path) == "Is a directory"

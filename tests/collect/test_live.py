@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+import builders
 from netns import PrivateNetns, keep
 from sockwatch.clock import SystemClock
 from sockwatch.collect.live import LiveSource
-from sockwatch.model.snapshot import Asks, Snapshot
+from sockwatch.model.snapshot import Asks, Gap, Snapshot
 from sockwatch.model.state import State
 
 COUNT = 23
@@ -63,6 +64,7 @@ def assert_complete(snapshot: Snapshot, netns: PrivateNetns) -> None:
     assert [process.pid for process in snapshot.owners.holders(stuck)] == [netns.pid]
     [namespace] = snapshot.namespaces
     assert not namespace.initial
+    assert namespace.lists_bound == (tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 8))
     assert (namespace.name, namespace.inode) == (f"net:[{namespace.inode}]", netns.path.stat().st_ino)
     assert namespace.sysctls == {"net.ipv4.tcp_fin_timeout": "23"}
     assert namespace.counters["Tcp.ActiveOpens"] == COUNT
@@ -75,6 +77,14 @@ def test_a_look_has_the_sockets_counters_sysctls_and_holders_of_its_namespace() 
         netns.set_sysctl("net.ipv4.tcp_fin_timeout", "23")
         netns.run(leak_close_wait)
         assert_complete(netns.run(look, "current"), netns)
+
+
+def test_what_the_look_could_not_see_stays_said_when_holders_are_named() -> None:
+    unseen = Gap(what="dump", why="not seen")
+    named = LiveSource(clock=ManualClock(), proc=Path("/nonexistent")).name_owners(
+        builders.snapshot(gaps=[unseen]), builders.table([builders.socket(State.CLOSE_WAIT, "127.0.0.1:1", inode=7)])
+    )
+    assert named.gaps == (unseen, Gap(what="owners", why="/nonexistent: No such file or directory"))
 
 
 @pytest.mark.needs_root

@@ -359,9 +359,15 @@ def test_what_a_walk_did_not_find_costs_no_further_walk_for_a_while(proc: Path) 
     assert [p.name for p in finder.find(table)[0].processes] == ["app", "late"]
 
 
-def test_a_name_with_parentheses_does_not_move_the_start_time(proc: Path) -> None:
-    put_process(proc, 10, ") S 1 (", ticks=100, inodes=[7])
+def test_a_name_with_parentheses_does_not_make_a_process_older(proc: Path) -> None:
+    put_process(proc, 10, ") S 1 (", ticks=200, inodes=[7])
+    put_process(proc, 11, "old", ticks=100, inodes=[7])
     found, _ = OwnerFinder(clock=ManualClock(), proc=proc).find(suspects(7))
-    assert [(p.name, p.started) for p in found.processes] == [
-        (") S 1 (", 1_700_000_000 + 100 / os.sysconf("SC_CLK_TCK"))
-    ]
+    assert [p.name for p in found.processes] == ["old", ") S 1 ("]
+
+
+def test_when_the_only_holder_was_replaced_the_next_one_is_found_at_once(proc: Path) -> None:
+    finder = OwnerFinder(clock=ManualClock(), proc=proc)
+    for name, ticks in (("first", 100), ("second", 101)):
+        put_process(proc, 10, name, ticks=ticks, inodes=[7])
+        assert [p.name for p in finder.find(suspects(7))[0].processes] == [name]

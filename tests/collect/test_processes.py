@@ -68,7 +68,7 @@ def test_a_name_completed_from_the_command_line_stays_short(tmp_path: Path) -> N
 
 def test_start_time_open_files_and_their_limit_are_the_processs_own() -> None:
     opened = [os.open("/dev/null", os.O_RDONLY) for _ in range(23)]
-    found = describe(os.getpid(), proc=PROC)
+    found = describe(os.getpid(), proc=PROC, fds=1)
     fds = len(os.listdir("/proc/self/fd")) - 1  # noqa: PTH208 - less the listing itself
     for fd in opened:
         os.close(fd)
@@ -119,7 +119,8 @@ def test_a_process_that_is_gone_is_nobody() -> None:
             "containerd.service",
             ID[:12],
         ),
-        ("3:cpu:/other\n1:name=systemd:/system.slice/a.service\n0::/\n", "a.service", None),
+        (f"0::/docker/{ID}/docker/{ID[::-1]}\n", None, ID[::-1][:12]),
+        ("3:cpu:/wrong.slice\n1:name=systemd:/system.slice/a.service\n0::/\n", "a.service", None),
         (f"5:memory:/docker/{ID}\n", None, ID[:12]),
         ("0::/a:b.service\n", "a:b.service", None),
         ("0::/evil\x1b[2J.service\n", r"evil\x1b[2J.service", None),
