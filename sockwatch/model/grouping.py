@@ -59,7 +59,7 @@ def group(column: Column, /, *columns: Column) -> Groups:
 
 
 def _pack(columns: Sequence[Column]) -> list[NDArray[np.uint64]]:
-    """The columns side by side in as few 64-bit words as hold what varies in them: IPv4 addresses take 32 bits at most."""
+    """The columns side by side in as few 64-bit words as hold what varies in them, 32 bits for IPv4 addresses."""
     words: list[NDArray[np.uint64]] = []
     free = 0
     for column in columns:
