@@ -78,7 +78,7 @@ def _findings(findings: tuple[Finding, ...], width: int, room: int | None) -> li
     serious = [f for f in findings if f.severity is not Severity.INFO]
     notes = [f for f in findings if f.severity is Severity.INFO]
     blocks = [[*_full(finding, width), Line()] for finding in serious]
-    with_reasons = [_short(finding, width, reason=finding in notes) for finding in [*serious, *notes]]
+    with_reasons = [_short(finding, width, reason=finding.severity is Severity.INFO) for finding in [*serious, *notes]]
     if room is None:
         return [*chain(*blocks), *_rest(with_reasons[len(serious) :], len(notes), cut=False)]
     brief = [_short(finding, width)[:SHORT_LINES] for finding in [*serious, *notes]]
