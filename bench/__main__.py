@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import sockwatch
 from bench.load import Load
@@ -74,48 +75,45 @@ def compare(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ran:
-    """How a program ran: wall seconds, peak resident memory in MB (of 10^6 bytes), exit code, output."""
+    """How a program ran: wall seconds, and peak resident memory in MB (of 10^6 bytes)."""
 
     seconds: float
     megabytes: float
-    code: int
-    output: bytes
 
 
 def run(command: Sequence[str]) -> Ran:
-    """Run a program to its end.
+    """Run a program to its end, with its output thrown away. Raises ProvokeError if it fails.
 
     The peak counts what the process was before exec as well (exec_mmap, fs/exec.c), so this one must stay small: it
-    imports no numpy.
+    imports no numpy and keeps no output.
     """
     start = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        output = b"".join(process.stdout or ())
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    return Ran(
-        seconds=time.perf_counter() - start,
-        megabytes=usage.ru_maxrss * 1024 / 1e6,
-        code=process.returncode,
-        output=output,
-    )
+    took = time.perf_counter() - start
+    if process.returncode:
+        raise ProvokeError(f"{' '.join(command)}: exit {process.returncode}")
+    return Ran(seconds=took, megabytes=usage.ru_maxrss * 1024 / 1e6)
+
+
+def answer(*command: str) -> Any:
+    """What a program says as JSON. Raises ProvokeError if it fails."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    if done.returncode:
+        raise ProvokeError(f"{' '.join(command)}: exit {done.returncode}")
+    return json.loads(done.stdout)
 
 
 def in_turns(rounds: int, *commands: Sequence[str]) -> list[list[Ran]]:
     """Run the commands one after the other, so many times; for each command its runs."""
     runs = [[run(command) for command in commands] for _ in range(rounds)]
-    for ran, command in zip(runs[0], commands, strict=True):
-        if ran.code:
-            raise ProvokeError(f"{' '.join(command)}: exit {ran.code}")
     return [list(turn) for turn in zip(*runs, strict=True)]
 
 
 def read_in_turns(rounds: int, sockets: int) -> dict[str, list[float]]:
     """Seconds of each way to read that many sockets (bench.dump)."""
-    ran = run((sys.executable, "-m", "bench.dump", str(rounds), str(sockets)))
-    if ran.code:
-        raise ProvokeError(f"bench.dump: exit {ran.code}")
-    turns = json.loads(ran.output)
+    turns = answer(sys.executable, "-m", "bench.dump", str(rounds), str(sockets))
     return {name: [turn[name] for turn in turns] for name in turns[0]}
 
 
@@ -128,10 +126,10 @@ def measure(rounds: int, few: int, many: int) -> Iterable[Row]:
     with Load() as load:
         load.grow(few)
         yield from compare_reading(few, read_in_turns(rounds, few))
-        check, ss = in_turns(rounds, CHECK, SS)
-        total = json.loads(check[0].output)["sockets"]["total"]
+        total = answer(*CHECK)["sockets"]["total"]
         if total != few:
             raise ProvokeError(f"the check counts {total} sockets, {few} were opened")
+        check, ss = in_turns(rounds, CHECK, SS)
         yield compare(f"`sockwatch check`, {few:,} sockets", seconds(check), "`ss -Htan`", seconds(ss), limit=1.5)
         check, psutil = in_turns(min(rounds, 3), CHECK, PSUTIL)
         yield compare(
