@@ -78,7 +78,7 @@ def detect(window: Window, settings: MisfitSettings) -> Iterator[Finding]:
         _, once = np.unique(sockets.cookie, return_index=True)
         sockets = sockets.take(once)
         telling = Telling(
-            summary="; ".join(m.summary for m in misfits),
+            summary="sysctl " + "; ".join(m.summary for m in misfits),
             cause=" ".join(f"{m.sysctl.rpartition('.')[2]}: {m.why}." for m in misfits),
             remedies=tuple(m.remedy for m in misfits),
         )
