@@ -64,20 +64,20 @@ _TCP_INFO = (
     (4, "rto ato snd_mss rcv_mss unacked sacked lost retrans fackets"),
     (4, "last_data_sent last_ack_sent last_data_recv last_ack_recv"),
     (4, "pmtu rcv_ssthresh rtt rttvar snd_ssthresh snd_cwnd advmss reordering rcv_rtt rcv_space total_retrans"),
-    (8, "pacing_rate max_pacing_rate"),  # v3.15
-    (8, "bytes_acked bytes_received"),  # v4.1
-    (4, "segs_out segs_in"),  # v4.2
-    (4, "notsent_bytes min_rtt data_segs_in data_segs_out"),  # v4.6
-    (8, "delivery_rate"),  # v4.9
-    (8, "busy_time rwnd_limited sndbuf_limited"),  # v4.10
-    (4, "delivered delivered_ce"),  # v4.18
-    (8, "bytes_sent bytes_retrans"),  # v4.19
-    (4, "dsack_dups reord_seen"),  # v4.19
-    (4, "rcv_ooopack snd_wnd"),  # v5.4
-    (4, "rcv_wnd rehash"),  # v6.2
-    (2, "total_rto total_rto_recoveries"),  # v6.7
+    (8, "pacing_rate max_pacing_rate"),  # v3.15, 977cb0ecf82e
+    (8, "bytes_acked bytes_received"),  # v4.1, 0df48c26d841 and bdd1f9edacb5
+    (4, "segs_out segs_in"),  # v4.2, 2efd055c53c0
+    (4, "notsent_bytes min_rtt data_segs_in data_segs_out"),  # v4.6, cd9b266095f4 and a44d6eacdaf5
+    (8, "delivery_rate"),  # v4.9, eb8329e0a04d
+    (8, "busy_time rwnd_limited sndbuf_limited"),  # v4.10, efd901741675
+    (4, "delivered delivered_ce"),  # v4.18, feb5f2ec6464
+    (8, "bytes_sent bytes_retrans"),  # v4.19, ba113c3aa79a and fb31c9b9f6c8
+    (4, "dsack_dups reord_seen"),  # v4.19, 7e10b6554ff2 and 7ec65372ca53
+    (4, "rcv_ooopack snd_wnd"),  # v5.4, f9af2dbbfe01 and 8f7baad7f035
+    (4, "rcv_wnd rehash"),  # v6.2, 71fc704768f6
+    (2, "total_rto total_rto_recoveries"),  # v6.7, 3868ab0f1925
     (4, "total_rto_time"),
-    (4, "received_ce delivered_e1_bytes delivered_e0_bytes delivered_ce_bytes"),  # v6.18
+    (4, "received_ce delivered_e1_bytes delivered_e0_bytes delivered_ce_bytes"),  # v6.18, AccECN
     (4, "received_e1_bytes received_e0_bytes received_ce_bytes"),
     (2, "accecn_fail_mode accecn_opt_seen"),
 )
