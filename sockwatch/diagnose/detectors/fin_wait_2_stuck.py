@@ -24,7 +24,7 @@ What to do:
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from sockwatch.diagnose import age, role
 from sockwatch.diagnose.age import Ages
 from sockwatch.diagnose.detector import Detector, Settings
-from sockwatch.diagnose.ends import describe_ends, find_ends
+from sockwatch.diagnose.ends import Ends, describe_ends, find_ends
 from sockwatch.diagnose.ports import SYSCTLS as PORT_SYSCTLS, usable_ports
 from sockwatch.diagnose.verdict import (
     Advice,
@@ -114,7 +114,7 @@ def detect(window: Window, settings: StuckSettings) -> Iterator[Finding]:
         stuck, stuck_ages = sockets.take(rows[counted]), ages.take(rows[counted])
         name = VARIANTS[int(orphaned[rows[0]])]
         ends = find_ends(window.current, stuck)
-        other_end = describe_ends(ends, window.owners)
+        other_end = _other_end(window, ends)
         severity = severity_of(certain=certain)
         if _blamed_elsewhere(window, ends.sockets, settings) if ends.here.any() else name == "orphaned":
             severity = Severity.INFO
@@ -138,7 +138,8 @@ def detect(window: Window, settings: StuckSettings) -> Iterator[Finding]:
 def suspects(window: Window, settings: StuckSettings) -> SocketTable:
     """The old sockets that have a descriptor, and the other ends of all."""
     sockets, _ = _old(window, settings)
-    return SocketTable.concatenate([sockets, find_ends(window.current, sockets).sockets])
+    ends = find_ends(window.current, sockets).sockets
+    return SocketTable.concatenate([sockets, ends, _listeners(window, ends)])
 
 
 def _old(window: Window, settings: StuckSettings) -> tuple[SocketTable, Ages]:
@@ -170,6 +171,20 @@ def _share(window: Window, orphans: SocketTable) -> float:
         usable[orphans.sport].sum() / usable.sum() if one_budget else 0.0,
         len(orphans) / buckets if buckets else 0.0,
     )
+
+
+def _other_end(window: Window, ends: Ends) -> OtherEnd | None:
+    """The other ends; of those that were never accepted the holder of their listener is to blame."""
+    other_end = describe_ends(ends, window.owners)
+    if other_end is None or other_end.process is not None:
+        return other_end
+    holders = window.owners.holders(_listeners(window, ends.sockets))
+    return replace(other_end, process=holders[0]) if holders else other_end
+
+
+def _listeners(window: Window, ends: SocketTable) -> SocketTable:
+    """The listeners in whose accept queues these stand: CLOSE_WAIT without a descriptor."""
+    return role.listeners_of(window.current, ends.take(ends.is_in_state(State.CLOSE_WAIT) & (ends.inode == 0)))
 
 
 def _guilty(other_end: OtherEnd | None) -> str:
