@@ -1,0 +1,228 @@
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from builders import later, namespace, owners, process, snapshot, socket, table
+from sockwatch.clock import SystemClock
+from sockwatch.diagnose.detector import Detector, NoDataError, Settings
+from sockwatch.diagnose.window import Window
+from sockwatch.errors import DumpError
+from sockwatch.model.finding import Finding, Severity, Subject
+from sockwatch.model.report import Result, Status
+from sockwatch.model.snapshot import Asks, Gap, Snapshot
+from sockwatch.model.sockets import SocketTable
+from sockwatch.model.state import State
+from sockwatch.pipeline import Pipeline, Source, status_of
+
+HOLDER = process(812, "orders-api")
+
+
+class TickingClock(SystemClock):
+    """Every reading is 2 s after the last."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        self.now += 2.0
+        return self.now
+
+
+class Looks:
+    """Hands out prepared looks, and remembers what it was asked."""
+
+    def __init__(self, *looks: Snapshot | DumpError) -> None:
+        self.left = list(looks)
+        self.asks: list[Asks] = []
+        self.named: list[list[int]] = []
+
+    def look(self, asks: Asks) -> Snapshot:
+        self.asks.append(asks)
+        seen = self.left.pop(0)
+        if isinstance(seen, DumpError):
+            raise seen
+        return seen
+
+    def name_owners(self, snapshot: Snapshot, suspects: SocketTable) -> Snapshot:
+        self.named.append(suspects.inode.tolist())
+        holders = owners({int(inode): [HOLDER] for inode in suspects.inode})
+        return replace(snapshot, owners=holders, gaps=(*snapshot.gaps, Gap(what="owners", why="not root")))
+
+
+def finding(severity: Severity = Severity.WARNING, **fields: Any) -> Finding:
+    told = {"code": "x", "variant": None, "subject": Subject(netns="host"), "count": 1, "summary": "", "cause": ""}
+    return Finding(severity=severity, remedies=(), **(told | fields))
+
+
+def watcher(seen: list[Window], *findings: Finding, asks: Asks | None = None) -> Detector[Settings]:
+    """A detector that suspects CLOSE_WAIT and remembers its windows."""
+
+    def detect(window: Window, _settings: Settings) -> Iterator[Finding]:
+        seen.append(window)
+        yield from findings
+
+    return Detector(
+        asks=asks or Asks(),
+        settings=Settings(),
+        detect=detect,
+        suspects=lambda window, _: window.sockets.in_state(State.CLOSE_WAIT),
+    )
+
+
+def breaking(error: Exception) -> Detector[Settings]:
+    def detect(_window: Window, _settings: Settings) -> Iterator[Finding]:
+        raise error
+        yield
+
+    return Detector(asks=Asks(), settings=Settings(), detect=detect)
+
+
+def pipeline(source: Source, **detectors: Detector[Any]) -> Pipeline:
+    return Pipeline(source, detectors, TickingClock())
+
+
+def rows() -> Sequence[dict[str, Any]]:
+    return [
+        socket(State.CLOSE_WAIT, "10.0.0.1:80", "10.0.0.2:5", inode=5),
+        socket(State.LISTEN, "0.0.0.0:80", inode=1),
+        socket(State.BOUND, "0.0.0.0:81", inode=2),
+    ]
+
+
+def test_a_step_names_the_suspects_before_the_verdict() -> None:
+    seen: list[Window] = []
+    source = Looks(snapshot(*rows()))
+    report = pipeline(source, x=watcher(seen, finding())).step()
+    assert source.named == [[5]]
+    assert seen[0].owners.processes == (HOLDER,)
+    assert (report.status, report.findings) == (Status.WARNING, (finding(),))
+    assert report.gaps == (Gap(what="owners", why="not root"),)
+    assert (report.host, report.kernel, report.total) == ("web1", "6.18.44", 3)
+
+
+def test_the_source_is_asked_for_what_all_detectors_need() -> None:
+    source = Looks(snapshot())
+    one = watcher([], asks=Asks(states=frozenset({State.LISTEN}), sysctls=frozenset({"a"})))
+    other = watcher([], asks=Asks(details=frozenset({"rtt"}), sysctls=frozenset({"b"})))
+    pipeline(source, one=one, other=other).step()
+    assert source.asks == [
+        Asks(states=frozenset({State.LISTEN}), details=frozenset({"rtt"}), sysctls=frozenset({"a", "b"}))
+    ]
+
+
+def test_the_next_step_has_this_look_as_its_previous_one() -> None:
+    seen: list[Window] = []
+    first = snapshot(*rows())
+    steps = pipeline(Looks(first, later(first, 10.0)), x=watcher(seen))
+    steps.step()
+    steps.step()
+    assert [window.elapsed for window in seen] == [None, 10.0]
+    assert seen[1].previous is seen[0].current
+
+
+def test_a_look_without_a_verdict_counts_as_a_previous_one() -> None:
+    seen: list[Window] = []
+    first = snapshot(*rows())
+    steps = pipeline(Looks(first, later(first, 10.0)), x=watcher(seen))
+    assert steps.look().owners.processes == (HOLDER,)
+    assert seen == []
+    steps.step()
+    assert [window.elapsed for window in seen] == [10.0]
+
+
+def test_a_failed_dump_leaves_the_last_good_look_for_the_next_step() -> None:
+    seen: list[Window] = []
+    first = snapshot(*rows())
+    steps = pipeline(Looks(first, DumpError("no memory", errno=12), later(first, 20.0)), x=watcher(seen))
+    steps.step()
+    with pytest.raises(DumpError, match="no memory"):
+        steps.step()
+    assert steps.stage == "collect"
+    steps.step()
+    assert [window.elapsed for window in seen] == [None, 20.0]
+
+
+def test_further_sockets_are_named_for_those_who_ask_about_a_service() -> None:
+    source = Looks(snapshot(*rows()))
+    Pipeline(
+        source, {"x": watcher([])}, TickingClock(), also_name=lambda sockets: sockets.in_state(State.LISTEN)
+    ).step()
+    assert source.named == [[5, 1]]
+
+
+def test_a_detector_that_fails_makes_the_status_unknown_and_one_without_data_does_not() -> None:
+    failed = pipeline(Looks(snapshot()), x=breaking(KeyError("boom"))).step()
+    assert failed.status is Status.UNKNOWN
+    assert Gap(what="x", why="KeyError: 'boom'", fatal=True) in failed.gaps
+    assert [outcome.result for outcome in failed.outcomes] == [Result.FAILED]
+    without = pipeline(Looks(snapshot()), x=breaking(NoDataError("one look"))).step()
+    assert without.status is Status.OK
+    assert Gap(what="x", why="one look") in without.gaps
+    assert [outcome.result for outcome in without.outcomes] == [Result.NO_DATA]
+
+
+def test_a_failed_detector_hides_no_finding_of_another() -> None:
+    report = pipeline(Looks(snapshot()), x=breaking(KeyError("boom")), y=watcher([], finding())).step()
+    assert (report.status, len(report.findings)) == (Status.WARNING, 1)
+
+
+def test_the_gaps_of_the_look_are_in_the_report() -> None:
+    gap = Gap(what="dump", why="truncated", fatal=True)
+    report = pipeline(Looks(snapshot(gaps=[gap])), x=watcher([])).step()
+    assert gap in report.gaps
+    assert report.status is Status.UNKNOWN
+
+
+def test_states_that_this_kernel_cannot_list_are_none_not_zero() -> None:
+    old = replace(namespace(), lists_bound=False)
+    report = pipeline(Looks(snapshot(*rows(), namespaces=[old])), x=watcher([])).step()
+    assert report.by_state[State.BOUND] is None
+    assert report.by_state[State.CLOSE] is None
+    assert report.by_state[State.CLOSE_WAIT] == 1
+    assert report.by_state[State.TIME_WAIT] == 0
+
+
+def test_each_namespace_is_counted_and_the_report_has_the_sum() -> None:
+    spaces = [namespace(), replace(namespace("web"), lists_bound=False)]
+    seen = snapshot(*rows(), *(row | {"netns": 1} for row in rows()[:2]), namespaces=spaces)
+    report = pipeline(Looks(seen), x=watcher([])).step()
+    assert [(n.namespace.name, n.total) for n in report.namespaces] == [("host", 3), ("web", 2)]
+    assert [n.by_state[State.BOUND] for n in report.namespaces] == [1, None]
+    assert report.total == 5
+    assert report.by_state[State.LISTEN] == 2
+    assert report.by_state[State.BOUND] is None
+
+
+def test_every_stage_is_timed() -> None:
+    report = pipeline(Looks(snapshot()), x=watcher([])).step()
+    assert report.timings_ms == {"collect": 2000.0, "owners": 2000.0, "diagnose": 2000.0}
+
+
+FATAL, HARMLESS = Gap(what="dump", why="failed", fatal=True), Gap(what="owners", why="not root")
+
+
+@pytest.mark.parametrize(
+    ("severities", "gaps", "status"),
+    [
+        ([], [], Status.OK),
+        ([], [HARMLESS], Status.OK),
+        ([Severity.INFO], [], Status.OK),
+        ([Severity.INFO], [FATAL], Status.UNKNOWN),
+        ([Severity.INFO, Severity.WARNING], [FATAL, HARMLESS], Status.WARNING),
+        ([Severity.WARNING, Severity.CRITICAL, Severity.INFO], [FATAL], Status.CRITICAL),
+    ],
+)
+def test_the_status_is_the_worst_of_critical_warning_unknown_ok(
+    severities: list[Severity], gaps: list[Gap], status: Status
+) -> None:
+    assert status_of([finding(severity) for severity in severities], gaps) is status
+
+
+def test_the_last_look_is_kept_with_its_owners() -> None:
+    steps = pipeline(Looks(snapshot(*rows())), x=watcher([]))
+    assert steps.snapshot is None
+    steps.step()
+    assert steps.snapshot is not None
+    assert steps.snapshot.owners.of(table(rows())).tolist() == [0, -1, -1]
