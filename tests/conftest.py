@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 TESTS = Path(__file__).parent
 ACCEPTED_SKIPS = ("kernel: ", "python: ", "systemd: ")
@@ -26,7 +27,9 @@ PACKAGES = _packages()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the markers."""
+    """Register the markers; hypothesis keeps nothing."""
+    settings.register_profile("sockwatch", database=None)  # no files: the tree may be somebody else's
+    settings.load_profile("sockwatch")
     config.addinivalue_line("markers", "needs_program(name, ...): programs listed in debian-packages.txt")
     config.addinivalue_line("markers", "needs_root: what the kernel lets only root do")
 

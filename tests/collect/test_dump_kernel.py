@@ -6,7 +6,6 @@ import os
 import platform
 import re
 import resource
-import shutil
 import socket
 import struct
 import subprocess
@@ -253,7 +252,7 @@ def test_every_row_is_that_of_proc(netns: PrivateNetns, how: Callable[[Asks], Du
 def test_bound_sockets_have_no_remote_end_and_closed_ones_have(netns: PrivateNetns) -> None:
     found = netns.run(look, Asks())
     if not found.lists_bound:
-        pytest.skip("this kernel does not list bound sockets (v6.8)")
+        pytest.skip("kernel: does not list bound sockets (v6.8)")
     bound, closed = found.sockets.in_state(State.BOUND), found.sockets.in_state(State.CLOSE)
     assert int(np.count_nonzero(bound.sport)) == 3 * MANY
     assert not bound.dport.any()
@@ -261,9 +260,8 @@ def test_bound_sockets_have_no_remote_end_and_closed_ones_have(netns: PrivateNet
     assert closed.dport.all()
 
 
-def test_cookies_cgroups_and_inodes_are_those_of_ss(netns: PrivateNetns) -> None:
-    if shutil.which("ss") is None:
-        pytest.skip("ss is not installed")
+@pytest.mark.needs_program("ss")
+def test_cookies_and_inodes_are_those_of_ss(netns: PrivateNetns) -> None:
     table = netns.run(look, Asks()).sockets
     table = table.take(~table.is_in_state(State.BOUND, State.CLOSE))
     seen = re.findall(r" ino:(\d+) sk:([0-9a-f]+)", netns.run(run_ss))
@@ -357,7 +355,7 @@ def forbid_netlink(number: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl")
 
 
-@pytest.mark.skipif(platform.machine() not in SYS_SOCKET, reason="the filter knows x86-64 and arm64 only")
+@pytest.mark.skipif(platform.machine() not in SYS_SOCKET, reason="kernel: the filter knows x86-64 and arm64 only")
 @pytest.mark.parametrize(
     ("number", "words"), [(errno.EPERM, "seccomp filter"), (errno.EAFNOSUPPORT, "RestrictAddressFamilies")]
 )
