@@ -15,7 +15,7 @@ PROC = Path("/proc")
 AS_NOBODY = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-import concurrent.futures.thread, pyroute2.netns  # while it may still read the installation
+import pyroute2.netns  # while it may still read the installation
 from sockwatch.collect.namespaces import call_in_namespace
 from sockwatch.errors import UsageError
 if os.geteuid() == 0:
@@ -27,6 +27,24 @@ for asked in sys.argv[2:]:
         print(call_in_namespace(asked, os.getpid))
     except UsageError as error:
         print(error)
+"""
+
+HANGING = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from sockwatch.collect.namespaces import call_in_namespace
+class Expired(BaseException):
+    pass
+def expire(*_):
+    raise Expired
+def hang():
+    os.kill(os.getpid(), signal.SIGALRM)
+    os.read(os.pipe()[0], 1)
+signal.signal(signal.SIGALRM, expire)
+try:
+    call_in_namespace(sys.argv[2], hang)
+except Expired:
+    print("out of time")
 """
 
 
@@ -65,6 +83,14 @@ def test_what_the_function_raises_comes_back() -> None:
     with PrivateNetns() as netns, pytest.raises(DumpError, match=r"^refused$") as caught:
         call_in_namespace(str(netns.path), refuse)
     assert caught.value.errno == 1
+
+
+@pytest.mark.needs_root
+def test_a_caller_whose_time_is_over_does_not_wait_for_what_runs_there() -> None:
+    """What hangs never ends here, so that a wait for it, now or at the exit of the interpreter, would be seen."""
+    with PrivateNetns() as netns:
+        command = [sys.executable, "-c", HANGING, str(Path(namespaces.__file__).parents[2]), str(netns.path)]
+        assert subprocess.check_output(command, text=True, timeout=20) == "out of time\n"
 
 
 @pytest.mark.needs_root
