@@ -118,18 +118,23 @@ class Namespace:
         return int(value) if value.lstrip("-").isdecimal() else None
 
     def port_range(self) -> tuple[int, int] | None:
-        """net.ipv4.ip_local_port_range, both ends inclusive; it holds for IPv6 as well."""
+        """net.ipv4.ip_local_port_range, both ends inclusive; it holds for IPv6 as well. None where it is no range."""
         ends = self.sysctls.get("net.ipv4.ip_local_port_range", "").split()
-        return (int(ends[0]), int(ends[1])) if len(ends) == 2 else None  # noqa: PLR2004 - low and high
+        return (int(ends[0]), int(ends[1])) if len(ends) == 2 and all(map(_is_port, ends)) else None  # noqa: PLR2004
 
     def reserved_ports(self) -> NDArray[np.bool_]:
         """net.ipv4.ip_local_reserved_ports as a mask over the 65536 ports."""
         reserved = np.zeros(65536, np.bool_)
         for part in self.sysctls.get("net.ipv4.ip_local_reserved_ports", "").strip().split(","):
             low, _, high = part.partition("-")
-            if low:
+            if _is_port(low) and _is_port(high or low):
                 reserved[int(low) : int(high or low) + 1] = True
         return reserved
+
+
+def _is_port(text: str) -> bool:
+    """Whether this is a port number; what a capture says may be anything."""
+    return text.isdecimal() and int(text) < 65536  # noqa: PLR2004
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
