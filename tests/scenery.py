@@ -45,6 +45,12 @@ class Standing:
         """The stage's process and those of its players."""
         return [*self.result["pids"].values()]
 
+    @property
+    def differences(self) -> list[str]:
+        """What differs from the declaration; with it what could not be seen, which may be why."""
+        differing = [*self.result["missing"], *self.result["surplus"]]
+        return differing and [*differing, *map(str, self.result["gaps"])]
+
     def count_with_ss(self) -> Counter[str]:
         """The stage's sockets in each state, as ss counts them."""
         command = ["nsenter", "--target", str(self.result["pids"]["stage"]), "--net"]

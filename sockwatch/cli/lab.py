@@ -156,6 +156,7 @@ def _told(who: str | None, what: str) -> str:
 
 def _result(scenario: "Scenario", performance: "Performance", stage: "Stage") -> dict[str, Any]:
     from sockwatch.export.json_report import finding_object
+    from sockwatch.model.printable import printable
 
     return {
         "name": scenario.name,
@@ -163,6 +164,9 @@ def _result(scenario: "Scenario", performance: "Performance", stage: "Stage") ->
         "ok": performance.as_declared,
         "declared": [asdict(expected) for expected in scenario.expected],
         "found": [finding_object(finding) for finding in performance.report.findings],
+        "gaps": [
+            {"what": printable(g.what), "why": printable(g.why), "count": g.count} for g in performance.report.gaps
+        ],
         "missing": [str(expected) for expected in performance.missing],
         "surplus": [str(expected) for expected in performance.surplus],
         "pids": {"stage": os.getpid(), **stage.pids},

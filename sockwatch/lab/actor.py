@@ -58,7 +58,8 @@ class Link(Protocol):
 def verb(telling: str) -> Callable[[Callable[Concatenate["Actor", P], T]], Callable[Concatenate["Actor", P], T]]:
     """Make a method a verb: where the actor has a link, the process behind it does the work.
 
-    `telling` is the verb's line in the story, with its parameters in braces; `{times}` is the count in words.
+    `telling` is the verb's line in the story, with its parameters in braces; `{times}` and `{which}`
+    are the count in words.
     """
 
     def mark(body: Callable[Concatenate["Actor", P], T]) -> Callable[Concatenate["Actor", P], T]:
@@ -89,7 +90,9 @@ def _deafen(opened: socket.socket) -> None:
 def _tell(telling: str, arguments: dict[str, Any]) -> str:
     shown = {name: _SWITCH[value] if isinstance(value, bool) else value for name, value in arguments.items()}
     count = arguments.get("count")
-    return telling.format(**shown, times="once" if count == 1 else f"{count} times")
+    times = "once" if count == 1 else f"{count} times"
+    which = "each connection" if count is None else f"{count} connections"
+    return telling.format(**shown, times=times, which=which)
 
 
 class Actor:
@@ -192,16 +195,16 @@ class Actor:
                 size += len(data)
         return size
 
-    @verb("calls shutdown(SHUT_WR) on each connection and keeps the sockets")
-    def half_close(self) -> None:
-        """Send a FIN and go on receiving."""
-        for connection in self._connections:
+    @verb("calls shutdown(SHUT_WR) on {which} and keeps the sockets")
+    def half_close(self, count: int | None = None) -> None:
+        """Send a FIN and go on receiving, on every connection or on the `count` oldest."""
+        for connection in self._connections[:count]:
             connection.shutdown(socket.SHUT_WR)
 
-    @verb("calls close() on each connection")
-    def close(self) -> None:
-        """Close the connections; listeners stay."""
-        while self._connections:
+    @verb("calls close() on {which}")
+    def close(self, count: int | None = None) -> None:
+        """Close every connection or the `count` newest; listeners stay."""
+        for _ in range(len(self._connections) if count is None else count):
             self._connections.pop().close()
 
     @verb("vanishes from its connections without a packet, as a machine does that loses its power")

@@ -1,6 +1,5 @@
 """Plays a scenario and has the real pipeline look at it, until the findings are those that were declared."""
 
-import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -44,13 +43,14 @@ def perform(scenario: Scenario, stage: Stage) -> Performance:
     }
     pipeline = Pipeline(LiveSource(clock=stage.clock), detectors, stage.clock)
     deadline = stage.clock.monotonic() + DEADLINE_SECONDS
-    for look in itertools.count(1):
+    looks = 0
+    while True:
+        looks += 1
         performance = _compare(scenario, pipeline.step(), stage.pids)
-        if look >= scenario.looks and (performance.as_declared or stage.clock.monotonic() > deadline):
-            break
+        if looks >= scenario.looks and (performance.as_declared or stage.clock.monotonic() > deadline):
+            return performance
         stage.clock.wait(LOOK_SECONDS)
         _act(scenario.meanwhile, stage)
-    return performance
 
 
 def _act(part: Callable[[Stage], None], stage: Stage) -> None:

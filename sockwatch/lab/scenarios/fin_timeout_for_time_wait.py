@@ -12,13 +12,13 @@ TIMEOUT = 2
 
 
 def provoke(stage: Stage) -> None:
-    """Lower tcp_fin_timeout, collect TIME_WAIT, and wait longer than that."""
-    stage.set_sysctl("net.ipv4.tcp_fin_timeout", str(TIMEOUT))
+    """Lower tcp_fin_timeout just before TIME_WAIT begins, and wait longer than that."""
     stage.server.listen(PORT)
     stage.client.connect(PORT, COUNT)
     stage.server.accept(COUNT)
     stage.server.close()
     stage.await_states(fin_wait_2=COUNT, close_wait=COUNT)
+    stage.set_sysctl("net.ipv4.tcp_fin_timeout", str(TIMEOUT))
     stage.client.close()
     stage.await_states(time_wait=COUNT)
     stage.clock.wait(TIMEOUT + 1)
@@ -33,7 +33,7 @@ def provoke(stage: Stage) -> None:
 
 SCENARIO = Scenario(
     name="fin_timeout_for_time_wait",
-    story="Somebody read that tcp_fin_timeout shortens TIME_WAIT, and set it to 2 s. A server closes 23 connections.",
+    story="A server closes 23 connections. Somebody read that tcp_fin_timeout shortens TIME_WAIT, and sets it to 2 s.",
     provoke=provoke,
     expected=(
         Expected(name="time_wait_buildup/server_side", severity=Severity.INFO, by=Role.SERVER),
