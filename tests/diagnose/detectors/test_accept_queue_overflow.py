@@ -132,3 +132,17 @@ def test_established_sockets_with_a_full_receive_queue_are_no_listeners() -> Non
 def test_the_overflowing_listeners_are_suspects() -> None:
     seen = window(listener(512), listener(0, local="0.0.0.0:81", inode=2))
     assert DETECTOR.suspects(seen, DETECTOR.settings).inode.tolist() == [1]
+
+
+def test_a_listener_that_drops_at_its_limit_is_a_warning_and_above_it_critical() -> None:
+    for queue, severity in ((511, Severity.WARNING), (512, Severity.CRITICAL)):
+        [finding] = detect(looks(listener(0, skmem_drops=1.0), listener(queue, skmem_drops=3.0)))
+        assert finding.severity is severity
+
+
+def test_one_full_listener_of_a_group_is_enough_and_unknown_drops_are_left_out() -> None:
+    before = [listener(0, skmem_drops=1.0), listener(0, cookie=8)]
+    now = [listener(0, skmem_drops=3.0), listener(512, cookie=8)]
+    first = snapshot(*before)
+    [finding] = detect(Window(current=later(snapshot(*now), 10.0), previous=first))
+    assert (finding.severity, finding.count, finding.evidence["dropped"]) == (Severity.CRITICAL, 2, 2)

@@ -190,3 +190,27 @@ def test_the_stuck_and_their_other_ends_are_suspects() -> None:
     young = held(1, 1.0, last_data_sent=1_000.0)
     suspects = DETECTOR.suspects(window(*pair(here_inode=100, age=61.0), young), DETECTOR.settings)
     assert sorted(suspects.inode.tolist()) == [100, 900]
+
+
+def test_only_where_every_other_end_is_blamed_the_leak_carries_the_warning() -> None:
+    remote = pair(here_inode=100, age=61.0)[0] | {"sport": 40001, "inode": 101}  # its other end is gone
+    [finding] = detect(window(*pair(here_inode=100, age=61.0), remote))
+    assert (finding.count, finding.evidence["other_ends_here"], finding.severity) == (2, 1, Severity.INFO)
+    here, there = pair(here_inode=101, age=61.0)
+    young = there | {"dport": 40001, "last_ack_recv": 1.0, "last_data_recv": 1.0}
+    [finding] = detect(window(*pair(here_inode=100, age=61.0), here | {"sport": 40001}, young))
+    assert (finding.count, finding.evidence["other_ends_here"], finding.severity) == (2, 2, Severity.WARNING)
+
+
+def test_of_what_was_never_accepted_the_holder_of_the_listener_is_guilty() -> None:
+    here, there = pair(here_inode=100, age=61.0)
+    listener = socket(State.LISTEN, "127.0.0.1:8080", inode=1)
+    holders = {1: [SERVER], 100: [CLIENT]}
+    seen = window(listener, here, there | {"inode": 0, "recv_q": 1}, holders=holders)
+    [finding] = detect(seen)
+    assert finding.other_end is not None
+    assert finding.other_end.process == SERVER
+    assert sorted(DETECTOR.suspects(seen, DETECTOR.settings).inode.tolist()) == [0, 1, 100]
+    [finding] = detect(window(listener, here, there, holders=holders))
+    assert finding.other_end is not None
+    assert finding.other_end.process is None  # accepted, by somebody who cannot be seen

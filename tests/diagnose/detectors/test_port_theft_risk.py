@@ -174,3 +174,8 @@ def test_an_unreadable_range_is_no_verdict() -> None:
 def test_the_listeners_and_the_clients_are_suspects() -> None:
     seen = window(listener(40000), listener(80, inode=2), trying(0))
     assert sorted(DETECTOR.suspects(seen, DETECTOR.settings).inode.tolist()) == [1, 100]
+
+
+def test_one_live_attempt_makes_the_remains_certain() -> None:
+    [finding] = detect(refused(trying(0), *(left(i) for i in range(1, 4))))
+    assert (finding.severity, finding.count, finding.evidence) == (Severity.WARNING, 4, {})

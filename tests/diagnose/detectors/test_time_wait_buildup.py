@@ -253,3 +253,8 @@ def test_live_users_of_budgets_and_listeners_with_many_are_suspects() -> None:
     quiet = socket(State.LISTEN, "0.0.0.0:22", inode=2)
     seen = window(LISTENER, quiet, *server(60), *client(55), user, namespaces=[narrow()])
     assert set(DETECTOR.suspects(seen, DETECTOR.settings).inode.tolist()) == {0, 1, 7}
+
+
+@pytest.mark.parametrize("remote", ["[fd01::1]:8081", "[fd00::2]:8081", "[fd00::1]:8082"])
+def test_only_the_same_address_and_port_is_a_self_connect(remote: str) -> None:
+    assert [f.variant for f in detect(window(waiting("[fd00::1]:8081", remote)))] == ["bind_blocked"]
