@@ -8,19 +8,16 @@ from sockwatch.model.state import State
 _LISTINGS = (Path("/proc/thread-self/net/tcp"), Path("/proc/thread-self/net/tcp6"))
 
 
-def count_states(port: int | None = None) -> Counter[State]:
-    """How many sockets of this namespace are in each state; with `port`, of those that have it as their local one.
+def count_states() -> Counter[State]:
+    """How many sockets of this namespace are in each state, orphans in FIN_WAIT_2 included.
 
-    Orphans in FIN_WAIT_2 count as such. Bound sockets that are neither connected nor listening are not listed.
+    Bound sockets that are neither connected nor listening are not listed.
     """
     counts: Counter[State] = Counter()
     for listing in _LISTINGS:
-        if not listing.exists():  # a kernel without IPv6
-            continue
-        for line in listing.read_text("ascii").splitlines()[1:]:
-            _, local, _, state, *_ = line.split()
-            if port is None or int(local.rpartition(":")[2], 16) == port:
-                counts[State(int(state, 16))] += 1
+        if listing.exists():  # a kernel may have no IPv6
+            rows = listing.read_text("ascii").splitlines()[1:]
+            counts.update(State(int(row.split()[3], 16)) for row in rows)
     return counts
 
 
