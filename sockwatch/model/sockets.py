@@ -121,20 +121,26 @@ class SocketTable:
 
     @classmethod
     def concatenate(cls, tables: Sequence[Self]) -> Self:
-        """The rows of all tables, in order; a detail column that one table lacks is NaN there."""
-        if len(tables) == 1:
-            return tables[0]
+        """The rows of all tables, in order; a detail column that one table lacks is NaN there.
+
+        Tables that share their details, as those do that take() made of one table, go on sharing them.
+        """
+        tables = [table for table in tables if len(table)]
         if not tables:
             return cls.empty()
         columns = {name: np.concatenate([getattr(t, name) for t in tables]) for name in COLUMN_TYPES}
-        start, detail_rows = 0, []
-        for table in tables:
-            detail_rows.append(np.where(table.detail_row == NO_DETAIL, NO_DETAIL, table.detail_row + start))
-            start += table.detail_count
+        distinct = list({id(table.details): table for table in tables}.values())
+        if len(distinct) == 1:
+            return cls(**columns, details=distinct[0].details)
+        counts = [table.detail_count for table in distinct]
+        starts = {id(t.details): sum(counts[:i]) for i, t in enumerate(distinct)}
+        detail_rows = [
+            np.where(t.detail_row == NO_DETAIL, NO_DETAIL, t.detail_row + starts[id(t.details)]) for t in tables
+        ]
         columns["detail_row"] = np.concatenate(detail_rows).astype(np.int32)
-        names = dict.fromkeys(name for table in tables for name in table.details)
+        names = dict.fromkeys(name for table in distinct for name in table.details)
         details = {
-            name: np.concatenate([t.details.get(name, np.full(t.detail_count, np.nan)) for t in tables])
+            name: np.concatenate([t.details.get(name, np.full(t.detail_count, np.nan)) for t in distinct])
             for name in names
         }
         return cls(**columns, details=details)
