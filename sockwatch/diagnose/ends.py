@@ -9,7 +9,7 @@ from sockwatch.model.address import is_loopback
 from sockwatch.model.finding import OtherEnd
 from sockwatch.model.grouping import group
 from sockwatch.model.snapshot import UNKNOWN, Owners, Snapshot
-from sockwatch.model.sockets import SocketTable
+from sockwatch.model.sockets import Rows, SocketTable
 from sockwatch.model.state import State
 
 NOT_HERE = -1
@@ -65,6 +65,10 @@ class Ends:
     def sockets(self) -> SocketTable:
         """The other ends that are here."""
         return self.table.take(self.rows[self.here])
+
+    def take(self, chosen: Rows) -> "Ends":
+        """The ends of the chosen sockets."""
+        return Ends(here=self.here[chosen], rows=self.rows[chosen], table=self.table)
 
 
 def find_ends(snapshot: Snapshot, sockets: SocketTable) -> Ends:

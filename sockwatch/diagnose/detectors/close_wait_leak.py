@@ -127,6 +127,8 @@ def detect(window: Window, settings: Settings) -> Iterator[Finding]:
     sockets, ages = _old(window, settings)
     variant = _variants(sockets)
     serving = role.serves(window.current, sockets) | (variant == NEVER_ACCEPTED)
+    ends = find_ends(window.current, sockets)
+    peer_gone = peer_is_local(window.current, sockets) & ~ends.here
     for rows in split(window.owners.of(sockets), *service_end(sockets, serving), apart=(variant, sockets.netns)):
         counted, certain = settle(ages.take(rows), settings.min_age)
         chosen = rows[counted]
@@ -142,9 +144,10 @@ def detect(window: Window, settings: Settings) -> Iterator[Finding]:
             severity=severity(certain=certain),
             subject=subject(window, group),
             held=held,
-            other_end=describe_ends(find_ends(window.current, group), window.owners),
+            other_end=describe_ends(ends.take(chosen), window.owners),
             ages=ages.take(chosen),
-            evidence=_evidence(window, group, held) | age_evidence(ages.take(chosen), certain=certain),
+            evidence=_evidence(window, group, held, int(peer_gone[chosen].sum()))
+            | age_evidence(ages.take(chosen), certain=certain),
         )
 
 
@@ -170,14 +173,13 @@ def _variants(sockets: SocketTable) -> NDArray[np.int8]:
     return variant
 
 
-def _evidence(window: Window, sockets: SocketTable, held: SocketTable) -> Evidence:
+def _evidence(window: Window, sockets: SocketTable, held: SocketTable, peer_gone: int) -> Evidence:
     evidence: Evidence = {
         "recv_q_max": int(sockets.recv_q.max()),
         "unread_bytes": int(np.maximum(sockets.recv_q.astype(np.int64) - 1, 0).sum()),
     }
-    gone = peer_is_local(window.current, sockets) & ~find_ends(window.current, sockets).here
-    if gone.any():
-        evidence["peer_gone"] = int(gone.sum())
+    if peer_gone:
+        evidence["peer_gone"] = peer_gone
     holders = window.owners.holders(held)
     if len(holders) == 1 and holders[0].fds is not None and holders[0].fd_limit is not None:
         evidence |= {"fds": holders[0].fds, "fd_limit": holders[0].fd_limit}
