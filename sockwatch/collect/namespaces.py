@@ -80,9 +80,10 @@ def _opened(asked: str) -> Iterator[int]:
         raise UsageError(f"no network namespace {shown}{_hint(asked)}") from None
     except PermissionError:
         raise UsageError(f"{shown}: no permission to open this namespace (CAP_SYS_PTRACE and CAP_SYS_ADMIN)") from None
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(f"{shown}: {why}") from None
+    except OSError as error:
+        raise UsageError(f"{shown}: {error.strerror}") from None
+    except ValueError:  # it holds a NUL, which each Python version words in its own way
+        raise UsageError(f"{shown}: not a path") from None
     try:
         if not _is_network_namespace(fd):
             raise UsageError(f"{shown}: not a network namespace")

@@ -137,7 +137,7 @@ def test_the_initial_namespace_is_the_host() -> None:
         ("file/below", "file/below: Not a directory"),
         ("loop", "loop: Too many levels of symbolic links"),
         ("\x1b[2J", r"no network namespace \x1b[2J in {run}"),
-        ("nul\0", r"nul\x00: embedded null byte"),
+        ("nul\0", r"nul\x00: not a path"),
         ("x" * 300, "x" * 300 + ": File name too long"),
     ],
 )
