@@ -70,6 +70,7 @@ def test_time_wait_that_has_just_begun_is_not_negative() -> None:
     ("fin_timeout", "timer", "expires", "age"),
     [
         (60, Timer.TIME_WAIT, 45.0, 15.0),
+        (60, Timer.TIME_WAIT, 60.0, 0.0),
         (30, Timer.TIME_WAIT, 10.0, 20.0),
         (66, Timer.KEEPALIVE, 4.0, 2.0),  # the full socket, in the first 6 s
         (66, Timer.TIME_WAIT, 4.0, 8.0),  # its minisocket, in the second
@@ -133,6 +134,19 @@ def test_a_held_fin_wait_2_is_as_old_as_the_close_wait_at_the_other_end() -> Non
 def test_an_orphan_gives_close_wait_a_lower_bound_only_as_it_may_have_been_held_before() -> None:
     here = closing(last_ack_recv=2e3, last_data_recv=90e3)
     assert bounds(aged(here, orphan(20.0))) == [(40.0, 90.0), (40.0, 40.0)]
+
+
+def test_an_orphan_of_unknown_age_does_not_take_that_of_the_other_end() -> None:
+    here = closing(last_ack_recv=50e3, last_data_recv=90e3)
+    assert bounds(aged(orphan(50.0), here, namespaces=timeout(30)))[0] == (0.0, None)
+
+
+@pytest.mark.parametrize("state", [State.ESTABLISHED, State.TIME_WAIT, State.FIN_WAIT_1])
+def test_only_close_wait_and_fin_wait_2_date_each_other(state: State) -> None:
+    there = socket(state, CLIENT, SERVER, expires_ms=30_000, last_ack_recv=50e3, last_data_sent=60e3)
+    assert bounds(aged(closing(last_ack_recv=2e3, last_data_recv=90e3), there))[0] == (2.0, 90.0)
+    there |= {"sport": 8080, "dport": 40000}
+    assert bounds(aged(waiting(last_ack_recv=2e3, last_data_sent=90e3), there))[0] == (2.0, 90.0)
 
 
 def test_an_end_that_contradicts_does_not_count() -> None:

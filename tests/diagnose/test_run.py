@@ -63,7 +63,8 @@ def test_the_worst_comes_first_then_the_largest_then_a_fixed_order() -> None:
         replace(FINDING, severity=Severity.WARNING, count=2, code="a"),
         replace(FINDING, severity=Severity.WARNING, count=2, code="b"),
         replace(FINDING, count=9, subject=Subject(netns="host", local="10.0.0.1:1")),
-        replace(FINDING, count=9, subject=Subject(netns="host", local="10.0.0.1:2")),
+        replace(FINDING, count=9, subject=Subject(netns="host", local="10.0.0.1:2", remote="10.0.0.2:1")),
+        replace(FINDING, count=9, subject=Subject(netns="host", local="10.0.0.1:2", remote="10.0.0.2:2")),
         replace(FINDING, count=9, subject=Subject(netns="web")),
     )
     findings, _ = diagnose(window(), {"x": finds(*reversed(ordered))})
