@@ -57,6 +57,14 @@ def test_split_gives_every_row_to_one_group_and_never_mixes_what_is_apart(rows: 
     assert len(groups) <= MOST_GROUPS + 2
 
 
+def test_split_leaves_the_smallest_together_for_each_value_of_what_is_apart() -> None:
+    sizes = [*range(30, 10, -1), 3, 2, 2, 1]
+    key = np.repeat(np.arange(len(sizes)), sizes)
+    groups = split(key, apart=(key == 22,))
+    assert [len(group) for group in groups] == [*range(30, 10, -1), 6, 2]
+    assert set(key[groups[20]].tolist()) == {20, 21, 23}
+
+
 def test_split_keeps_the_rows_of_a_group_in_their_order() -> None:
     groups = split(np.array([5, 6, 5, 6, 5]), apart=(np.zeros(5, np.int8),))
     assert [group.tolist() for group in groups] == [[0, 2, 4], [1, 3]]
@@ -122,6 +130,20 @@ def test_what_differs_in_a_group_is_a_star() -> None:
     where = subject(seen, seen.sockets)
     assert (where.local, where.remote) == ("10.0.0.1:*", "*:1")
     assert subject(seen, seen.sockets, local=False, remote=False).local is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "common"),
+    [
+        ("[fd00::1]:80", "[fd01::1]:80", "*:80"),
+        ("[fd00::1]:80", "[fd00::2]:80", "*:80"),
+        ("[fd00::1]:80", "[fd00::1]:81", "[fd00::1]:*"),
+        ("[fd00::1]:80", "[fd00::1]:80", "[fd00::1]:80"),
+    ],
+)
+def test_an_address_is_common_when_all_of_it_is(one: str, other: str, common: str) -> None:
+    seen = window(*(socket(State.ESTABLISHED, local, "[fd02::1]:5") for local in (one, other)))
+    assert subject(seen, seen.sockets).local == common
 
 
 def test_a_service_end_is_the_local_port_of_a_server_and_the_remote_end_of_a_client() -> None:
