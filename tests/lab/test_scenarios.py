@@ -23,6 +23,7 @@ STATES = {
     "fin_timeout_for_time_wait": {"time_wait": 23, "listen": 1},
     "fin_wait_2_stuck/held": {"fin_wait_2": 23, "listen": 1},
     "fin_wait_2_stuck/orphaned": {"fin_wait_2": 23, "listen": 1},
+    "half_close_done_right": {"time_wait": 23, "listen": 1},
     "lottery": {"established": 1},
     "port_exhaustion/connect_budget": {"established": 48, "listen": 2},
     "port_theft_risk/listener": {"listen": 1},
@@ -43,7 +44,6 @@ def test_the_findings_are_those_declared_and_ss_counts_the_same_sockets(name: st
     with standing(name) as stage:
         assert stage.differences == []
         assert stage.result["ok"]
-        assert stage.result["found"]
         assert stage.count_with_ss() == STATES[name]
 
 
