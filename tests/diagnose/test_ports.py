@@ -237,3 +237,32 @@ def test_budgets_are_those_of_a_slow_count(drawn: list[tuple[Any, ...]], at_leas
     expected = sorted(value for value in ratios.values() if value[2] >= at_least)
     seen = window(*rows, namespaces=spaces)
     assert sorted((b.used, b.usable, b.ratio) for b in budgets(seen, at_least)) == expected
+
+
+def test_a_forecast_compares_only_the_same_budget_of_the_same_namespace() -> None:
+    rows = [client(40000 + i, cookie=1 + i) for i in range(6)]
+    elsewhere = [row | {"netns": 1} for row in rows]
+    served = [client(40009, cookie=70 + i) for i in range(2)]
+    listener = socket(State.LISTEN, "10.0.0.1:40009", cookie=99)
+    spaces = [*narrow(), replace(narrow()[0], name="web", inode=7)]
+    first = snapshot(*rows[:4], *elsewhere, *served, listener, namespaces=spaces)
+    second = later(snapshot(*rows, *elsewhere, *served, listener, namespaces=spaces), 10.0)
+    lasting = {b.namespace.name: b.seconds_left for b in budgets(Window(current=second, previous=first))}
+    assert lasting == {"host": pytest.approx(15.0), "web": None}  # 9 usable, 3 left, 2 in 10 s
+
+
+def test_a_forecast_does_not_count_ports_that_can_be_reused() -> None:
+    live = [client(40000 + i, cookie=1 + i) for i in range(8)]
+    before = [*live, time_wait(40009, 14.5, cookie=20)]
+    now = [*live, time_wait(40009, 15.0, cookie=20), time_wait(40008, 0.3, cookie=21)]
+    # 8 live and 2 a second, each for 1 s, reach the 10; of these 9 are used, 1 in 0.5 s
+    assert forecast(before, now, elapsed=0.5, tcp_tw_reuse="1") == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("local", "remote", "reusable"),
+    [("127.0.0.1", "10.0.0.1:80", 1), ("10.0.0.1", "127.0.0.1:80", 1), ("10.0.0.1", "10.0.0.1:80", 0)],
+)
+def test_one_loopback_address_is_enough_for_tcp_tw_reuse_2(local: str, remote: str, reusable: int) -> None:
+    row = time_wait(40000, 30.0, local, remote)
+    assert [b.reusable for b in budgets(window(row, namespaces=narrow()))] == [reusable]
