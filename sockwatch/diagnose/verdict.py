@@ -52,20 +52,24 @@ def tell(
     variant: str | None,
     severity: Severity,
     subject: Subject,
+    netns: int | None = None,
     held: SocketTable | None = None,
     other_end: OtherEnd | None = None,
     ages: Ages | None = None,
     evidence: Evidence | None = None,
     **words: str,
 ) -> Finding:
-    """The finding about these sockets. `held` are the sockets whose holders are to blame where it is not these."""
+    """The finding about these sockets. `held` are the sockets whose holders are to blame where it is not these.
+
+    `netns` is the number of the namespace, needed where there may be no sockets: what only counters show.
+    """
     guilty = window.owners.holders(sockets if held is None else held)
     subject = replace(subject, process=guilty[0] if guilty else None)
     words = {"who": named(subject.process), "how_many": plural(len(sockets), "connection"), **words}
     summary = telling.summary.format(**words)
     if not (subject.process and telling.summary.startswith("{who}")):  # a process's name is not ours to change
         summary = summary[0].upper() + summary[1:]
-    namespace = window.namespaces[int(sockets.netns[0])]
+    namespace = window.namespaces[int(sockets.netns[0]) if netns is None else netns]
     return Finding(
         code=code,
         variant=variant,
