@@ -169,7 +169,7 @@ def _seconds_left(window: Window, netns: int, sockets: SocketTable, usable: int)
     its port. Only what lies above that level, or connections that stay, can use the budget up.
     """
     number = window.number_before(netns)
-    if window.previous is None or number is None or not window.elapsed:
+    if window.previous is None or number is None or window.elapsed is None:
         return None
     namespace = window.namespaces[netns]
     before = _same_budget(window.previous, number, sockets)

@@ -35,8 +35,10 @@ class Window:
 
     @cached_property
     def elapsed(self) -> float | None:
-        """Seconds between the two looks."""
-        return None if self.previous is None else self.current.monotonic - self.previous.monotonic
+        """Seconds between the two looks; None where there is one, or a capture has them out of order."""
+        if self.previous is None or self.current.monotonic <= self.previous.monotonic:
+            return None
+        return self.current.monotonic - self.previous.monotonic
 
     def number_before(self, netns: int) -> int | None:
         """The number that a namespace of the current look had in the previous one; None where it was not in it."""

@@ -17,6 +17,12 @@ def test_the_time_between_two_looks_is_that_of_the_monotonic_clock() -> None:
     assert Window(current=second, previous=first).elapsed == 10.0
 
 
+def test_looks_that_are_out_of_order_have_no_time_between_them() -> None:
+    first = snapshot()
+    assert Window(current=first, previous=later(first, 10.0)).elapsed is None
+    assert Window(current=first, previous=first).elapsed is None
+
+
 def test_counters_are_compared_within_one_namespace_wherever_it_stood_in_the_list() -> None:
     first = snapshot(namespaces=[namespace(counters={OVERFLOWS: 5})])
     second = snapshot(namespaces=[namespace("web", counters={OVERFLOWS: 900}), namespace(counters={OVERFLOWS: 7})])
