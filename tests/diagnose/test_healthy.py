@@ -9,6 +9,7 @@ from sockwatch.diagnose.registry import load_detectors
 from sockwatch.diagnose.run import diagnose
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Severity
+from sockwatch.model.report import Result
 from sockwatch.model.state import State
 
 Row = dict[str, Any]
@@ -106,4 +107,4 @@ def test_a_healthy_host_gets_no_warning_at_the_first_look_nor_at_the_second(make
         findings, outcomes = diagnose(seen, load_detectors())
         assert {finding.name for finding in findings} == HEALTHY[make]
         assert {finding.severity for finding in findings} <= {Severity.INFO}
-        assert not [outcome.why for outcome in outcomes if outcome.why]
+        assert not [outcome for outcome in outcomes if outcome.result is Result.FAILED]

@@ -231,18 +231,14 @@ def _table_full(window: Window, netns: int) -> Iterator[Finding]:
     namespace = window.namespaces[netns]
     in_table = namespace.counters.get("sockstat.TCP.tw")
     limit = namespace.number("net.ipv4.tcp_max_tw_buckets")
-    overflowed = window.increase(netns, "TcpExt.TCPTimeWaitOverflow") or 0
-    at_limit = in_table is not None and limit is not None and in_table >= limit
-    if not at_limit and overflowed <= 0:
+    overflowed = window.increase(netns, "TcpExt.TCPTimeWaitOverflow")
+    at_limit = in_table is not None and limit is not None and in_table >= max(limit, 1)
+    if not at_limit and (overflowed or 0) <= 0:
         return
     sockets = window.sockets
     waiting = sockets.take(sockets.is_in_state(State.TIME_WAIT) & (sockets.netns == netns))
-    if not len(waiting):
-        return
-    numbers = {"in_table": in_table, "limit": limit}
+    numbers = {"in_table": in_table, "limit": limit, "overflowed": overflowed}
     known: Evidence = {name: number for name, number in numbers.items() if number is not None}
-    if window.previous is not None:
-        known["overflowed"] = overflowed
     ages = age.ages(window, waiting)
     yield tell(
         window,
@@ -251,12 +247,13 @@ def _table_full(window: Window, netns: int) -> Iterator[Finding]:
         code=CODE,
         variant="table_full",
         severity=Severity.WARNING,
-        subject=subject(window, waiting, local=False, remote=False),
+        subject=Subject(netns=namespace.name),
+        netns=netns,
         ages=ages,
         evidence=known | age_evidence(ages, certain=True),
         in_table="?" if in_table is None else f"{in_table:,}",
         limit="?" if limit is None else f"{limit:,}",
-        overflowed=f", {overflowed:,} found no place since the last look" if overflowed > 0 else "",
+        overflowed=f", {overflowed:,} found no place since the last look" if (overflowed or 0) > 0 else "",
     )
 
 

@@ -212,6 +212,19 @@ def test_a_missing_limit_or_counter_is_no_verdict(in_table: int | None, limit: s
     assert not detect(window(LISTENER, *server(19), namespaces=[full(in_table, limit)]))
 
 
+def test_a_table_of_no_place_overflows_without_any_time_wait() -> None:
+    first = snapshot(LISTENER, namespaces=[full(0, "0", 5)])
+    second = later(snapshot(LISTENER, namespaces=[full(0, "0", 28)]), 10.0)
+    assert not detect(Window(current=first))
+    [finding] = detect(Window(current=second, previous=first))
+    assert (finding.count, finding.subject.netns, finding.evidence["overflowed"]) == (0, "host", 23)
+
+
+def test_a_table_full_of_orphans_is_full_as_well() -> None:
+    rows = [socket(State.FIN_WAIT_2, "10.0.0.1:8080", f"10.0.0.7:{5000 + i}", timer=3) for i in range(23)]
+    assert [f.variant for f in detect(window(LISTENER, *rows, namespaces=[full(23, "23")]))] == ["table_full"]
+
+
 # bind_blocked
 
 
