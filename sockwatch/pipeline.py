@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Protocol
 
 from sockwatch.clock import Clock
 from sockwatch.diagnose.detector import Detector
-from sockwatch.diagnose.run import diagnose, find_suspects
+from sockwatch.diagnose.run import diagnose, find_follow_up
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Finding, Severity
 from sockwatch.model.report import NamespaceCounts, Report, Result, Status
-from sockwatch.model.snapshot import Asks, Gap, Snapshot
+from sockwatch.model.snapshot import Asks, FollowUp, Gap, Snapshot
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State
 
@@ -22,8 +23,8 @@ class Source(Protocol):
         """Read every socket once, and more about those that `asks` names. Raises DumpError."""
         ...
 
-    def name_owners(self, snapshot: Snapshot, suspects: SocketTable) -> Snapshot:
-        """The same snapshot, with the processes that hold `suspects`; what could not be read is a gap."""
+    def follow_up(self, snapshot: Snapshot, wanted: FollowUp) -> Snapshot:
+        """The same snapshot with what is wanted: holders, `autobound`; what could not be read is a gap."""
         ...
 
 
@@ -57,10 +58,11 @@ class Pipeline:
         with self._during("collect"):
             snapshot = self._source.look(self._asks)
         with self._during("owners"):
-            suspects = find_suspects(Window(current=snapshot, previous=previous), self._detectors)
+            wanted = find_follow_up(Window(current=snapshot, previous=previous), self._detectors)
             if self._also_name is not None:
-                suspects = SocketTable.concatenate([suspects, self._also_name(snapshot.sockets)])
-            snapshot = self._source.name_owners(snapshot, suspects)
+                suspects = SocketTable.concatenate([wanted.suspects, self._also_name(snapshot.sockets)])
+                wanted = replace(wanted, suspects=suspects)
+            snapshot = self._source.follow_up(snapshot, wanted)
         self.snapshot = snapshot
         return snapshot
 

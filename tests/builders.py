@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from sockwatch.diagnose.window import Window
-from sockwatch.model.snapshot import UNKNOWN, Gap, Namespace, Owners, Process, Snapshot
-from sockwatch.model.sockets import COLUMN_TYPES, NO_DETAIL, SHUTDOWN_UNKNOWN, SocketTable
+from sockwatch.model.snapshot import UNKNOWN, Gap, Namespace, Owners, Process, Snapshot, SysctlSetting
+from sockwatch.model.sockets import AUTOBOUND_UNKNOWN, COLUMN_TYPES, NO_DETAIL, SHUTDOWN_UNKNOWN, SocketTable
 from sockwatch.model.state import State
 
 SYSCTLS: Mapping[str, str] = {
@@ -53,6 +53,7 @@ def socket(state: State, local: str, remote: str = "0.0.0.0:0", **columns: Any) 
         "dst_hi": dst_hi,
         "dst_lo": dst_lo,
         "shutdown": SHUTDOWN_UNKNOWN,
+        "autobound": AUTOBOUND_UNKNOWN,
     }
     return row | columns
 
@@ -107,6 +108,9 @@ def snapshot(
     holders: Mapping[int, Sequence[Process]] | None = None,
     monotonic: float = 100_000.0,
     gaps: Sequence[Gap] = (),
+    udp: Sequence[Mapping[str, Any]] = (),
+    mptcp: Sequence[Mapping[str, Any]] = (),
+    sysctl_files: Sequence[SysctlSetting] = (),
 ) -> Snapshot:
     """One look at a host in its initial namespace."""
     return Snapshot(
@@ -118,6 +122,9 @@ def snapshot(
         sockets=table(rows),
         owners=owners(holders or {}),
         gaps=tuple(gaps),
+        udp=table(udp),
+        mptcp=table(mptcp),
+        sysctl_files=tuple(sysctl_files),
     )
 
 

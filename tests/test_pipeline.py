@@ -11,8 +11,7 @@ from sockwatch.diagnose.window import Window
 from sockwatch.errors import DumpError
 from sockwatch.model.finding import Finding, Severity, Subject
 from sockwatch.model.report import Result, Status
-from sockwatch.model.snapshot import Asks, Gap, Snapshot
-from sockwatch.model.sockets import SocketTable
+from sockwatch.model.snapshot import Asks, FollowUp, Gap, Snapshot
 from sockwatch.model.state import State
 from sockwatch.pipeline import Pipeline, Source, status_of
 
@@ -37,6 +36,7 @@ class Looks:
         self.left = list(looks)
         self.asks: list[Asks] = []
         self.named: list[list[int]] = []
+        self.autobound: list[bool] = []
 
     def look(self, asks: Asks) -> Snapshot:
         self.asks.append(asks)
@@ -45,9 +45,10 @@ class Looks:
             raise seen
         return seen
 
-    def name_owners(self, snapshot: Snapshot, suspects: SocketTable) -> Snapshot:
-        self.named.append(suspects.inode.tolist())
-        holders = owners({int(inode): [HOLDER] for inode in suspects.inode})
+    def follow_up(self, snapshot: Snapshot, wanted: FollowUp) -> Snapshot:
+        self.named.append(wanted.suspects.inode.tolist())
+        self.autobound.append(wanted.autobound)
+        holders = owners({int(inode): [HOLDER] for inode in wanted.suspects.inode})
         return replace(snapshot, owners=holders, gaps=(*snapshot.gaps, Gap(what="owners", why="not root")))
 
 
@@ -150,6 +151,13 @@ def test_further_sockets_are_named_for_those_who_ask_about_a_service() -> None:
         source, {"x": watcher([])}, TickingClock(), also_name=lambda sockets: sockets.in_state(State.LISTEN)
     ).step()
     assert source.named == [[5, 1]]
+
+
+def test_autobound_is_asked_for_if_one_detector_wants_it() -> None:
+    source = Looks(snapshot(), snapshot())
+    pipeline(source, x=watcher([])).step()
+    pipeline(source, x=replace(watcher([]), asks_autobound=lambda _window, _settings: True), y=watcher([])).step()
+    assert source.autobound == [False, True]
 
 
 def test_a_detector_that_fails_makes_the_status_unknown_and_one_without_data_does_not() -> None:

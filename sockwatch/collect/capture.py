@@ -21,8 +21,7 @@ import msgspec
 from sockwatch.collect.recording import Header, decode_look, encode_look
 from sockwatch.errors import CaptureError, UsageError
 from sockwatch.model.printable import printable
-from sockwatch.model.snapshot import Asks, Snapshot
-from sockwatch.model.sockets import SocketTable
+from sockwatch.model.snapshot import Asks, FollowUp, Snapshot
 
 STANDARD = "-"
 """As a path: standard input."""
@@ -119,8 +118,8 @@ class ReplaySource:
         self._next += 1
         return self._looks[self._next - 1]
 
-    def name_owners(self, snapshot: Snapshot, _suspects: SocketTable) -> Snapshot:
-        """The snapshot as it is."""
+    def follow_up(self, snapshot: Snapshot, _wanted: FollowUp) -> Snapshot:
+        """The snapshot as it is: what was recorded is all there is."""
         return snapshot
 
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from sockwatch.collect.attributes import FIELDS, extensions_for
 from sockwatch.collect.columns import Columns
-from sockwatch.collect.inet_diag import EVERY_STATE, Block, blocks, request_all, request_family, write
+from sockwatch.collect.inet_diag import EVERY_STATE, WRITTEN, Block, blocks, request_all, request_family, write
 from sockwatch.collect.merge import drop_doubles, merge
 from sockwatch.collect.netlink import NetlinkSocket, Request, Transport, read_dump
 from sockwatch.errors import DumpError
 from sockwatch.model.snapshot import Asks, Gap
-from sockwatch.model.sockets import COLUMN_TYPES, NO_DETAIL, SocketTable
+from sockwatch.model.sockets import AUTOBOUND_UNKNOWN, COLUMN_TYPES, NO_DETAIL, SocketTable
 from sockwatch.model.state import State
 
 DETAIL_LIMIT = 200_000
@@ -28,7 +28,7 @@ _TRANSIENT = frozenset({errno.EBUSY, errno.ENOBUFS})
 _ABSENT = frozenset({errno.ENOENT, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT})
 _TOO_OLD = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOENT})
 _LISTS_BOUND_SINCE = (6, 8)
-_BASE_TYPES = {name: dtype for name, dtype in COLUMN_TYPES.items() if name not in {"netns", "detail_row"}}
+_BASE_TYPES = {name: COLUMN_TYPES[name] for name in WRITTEN}
 
 Connect = Callable[[], Transport]
 
@@ -139,8 +139,13 @@ class _Closer:
         place = merge(table, self.rows)
         detail_row = np.full(len(table), NO_DETAIL, np.int32)
         detail_row[place] = np.arange(len(place))
-        netns = np.zeros(len(table), np.uint16)
-        return SocketTable(**table.finish(), netns=netns, detail_row=detail_row, details=self.values.finish())
+        return SocketTable(
+            **table.finish(),
+            netns=np.zeros(len(table), np.uint16),
+            autobound=np.full(len(table), AUTOBOUND_UNKNOWN, np.uint8),
+            detail_row=detail_row,
+            details=self.values.finish(),
+        )
 
 
 def _read(connect: Connect, states: frozenset[State], extensions: int, into: _Pass) -> list[Gap]:

@@ -18,13 +18,15 @@ from sockwatch.collect.attributes import CGROUP, SHUTDOWN, SOCKOPT, Field
 from sockwatch.collect.netlink import HEADER, SOCK_DIAG_BY_FAMILY, TCPDIAG_GETSOCK, Request, Window
 from sockwatch.errors import DumpError
 from sockwatch.model.address import V4_MAPPED
-from sockwatch.model.sockets import SHUTDOWN_UNKNOWN
+from sockwatch.model.sockets import COLUMN_TYPES, SHUTDOWN_UNKNOWN
 from sockwatch.model.state import State
 
 BOUND_INACTIVE = 13
 """TCPF_BOUND_INACTIVE is asked for by this bit, and answered as TCP_CLOSE (v6.8, 91051f003948)."""
 NEW_SYN_RECV = 12
 EVERY_STATE = frozenset(State)
+WRITTEN = tuple(name for name in COLUMN_TYPES if name not in {"netns", "autobound", "detail_row"})
+"""The columns that a message says something about, in the order of the table."""
 
 _REQUEST = struct.Struct("=BBBxI48x")
 """struct inet_diag_req_v2: family, protocol, extensions, states, and a socket id that a dump leaves empty."""
@@ -160,7 +162,7 @@ def _walk(words: NDArray[np.uint32], length: int) -> tuple[list[tuple[int, np.ui
 
 
 def write(block: Block, into: Mapping[str, NDArray[Any]]) -> None:
-    """Fill the base columns (all of COLUMN_TYPES but `netns` and `detail_row`), a row for each message.
+    """Fill the columns that WRITTEN names, a row for each message.
 
     Raises DumpError for an address family that is not IP, and for a state that TCP does not have.
     """

@@ -12,8 +12,7 @@ from sockwatch.collect.namespaces import CURRENT, call_in_namespace, name_namesp
 from sockwatch.collect.owners import OwnerFinder
 from sockwatch.collect.sysctls import read_sysctls
 from sockwatch.model.printable import printable
-from sockwatch.model.snapshot import Asks, Namespace, Snapshot
-from sockwatch.model.sockets import SocketTable
+from sockwatch.model.snapshot import Asks, FollowUp, Namespace, Snapshot
 
 
 class LiveSource:
@@ -29,9 +28,9 @@ class LiveSource:
         """Sockets, counters and sysctls as they are now, nobody named. Raises DumpError, and UsageError for `netns`."""
         return call_in_namespace(self._netns, partial(self._look, asks))
 
-    def name_owners(self, snapshot: Snapshot, suspects: SocketTable) -> Snapshot:
-        """The same snapshot with the processes that hold `suspects`, and a gap where one remained unknown."""
-        owners, gaps = self._owners.find(suspects)
+    def follow_up(self, snapshot: Snapshot, wanted: FollowUp) -> Snapshot:
+        """The same snapshot with the processes that hold the suspects, and a gap where one remained unknown."""
+        owners, gaps = self._owners.find(wanted.suspects)
         return replace(snapshot, owners=owners, gaps=snapshot.gaps + gaps)
 
     def _look(self, asks: Asks) -> Snapshot:

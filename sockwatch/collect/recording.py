@@ -8,13 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sockwatch.model.printable import printable
-from sockwatch.model.snapshot import UNKNOWN, Gap, Namespace, Owners, Process, Snapshot
-from sockwatch.model.sockets import COLUMN_TYPES, NO_DETAIL, SocketTable
+from sockwatch.model.snapshot import UNKNOWN, Gap, Namespace, Owners, Process, Snapshot, SysctlSetting
+from sockwatch.model.sockets import AUTOBOUND_UNKNOWN, COLUMN_TYPES, NO_DETAIL, SocketTable
 from sockwatch.model.state import State, Timer
 
 MAX_ROWS = 1 << 24
 _DTYPES = frozenset({"|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", "<f4", "<f8"})
-_SOCKETS, _DETAILS, _INODES, _FIRST = "sockets.", "details.", "owners.inodes", "owners.first"
+_INODES, _FIRST = "owners.inodes", "owners.first"
+_TABLES = {"sockets": "", "udp": "udp.", "mptcp": "mptcp."}
+"""The tables of a Snapshot, and what the names of their columns begin with."""
+_SOCKETS, _DETAILS = "sockets.", "details."
+_ADDED = {"autobound": AUTOBOUND_UNKNOWN}
+"""Columns that older captures lack, with what stands for it."""
 _LAST_YEAR = 253_402_300_799.0
 """The end of 9999 in seconds since 1970: what a date can still show."""
 _WORD = 1 << 64
@@ -43,13 +48,18 @@ class Header:
     gaps: tuple[Gap, ...] = ()
     processes: tuple[Process, ...] = ()
     others: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    sysctl_files: tuple[SysctlSetting, ...] = ()
     columns: tuple[ColumnHeader, ...]
 
 
 def encode_look(look: Snapshot) -> tuple[Header, Iterator[bytes]]:
     """The header of a look, and its columns in the order of the header."""
-    columns: dict[str, Column] = {f"{_SOCKETS}{name}": getattr(look.sockets, name) for name in COLUMN_TYPES}
-    columns |= {f"{_DETAILS}{name}": column for name, column in look.sockets.details.items()}
+    columns: dict[str, Column] = {}
+    for attribute, prefix in _TABLES.items():
+        table: SocketTable = getattr(look, attribute)
+        if len(table) or not prefix:
+            columns |= {f"{prefix}{_SOCKETS}{name}": getattr(table, name) for name in COLUMN_TYPES}
+            columns |= {f"{prefix}{_DETAILS}{name}": column for name, column in table.details.items()}
     columns |= {_INODES: look.owners.inodes, _FIRST: look.owners.first}
     columns = {name: column.astype(column.dtype.newbyteorder("<"), copy=False) for name, column in columns.items()}
     header = Header(
@@ -61,6 +71,7 @@ def encode_look(look: Snapshot) -> tuple[Header, Iterator[bytes]]:
         gaps=look.gaps,
         processes=look.owners.processes,
         others=look.owners.others,
+        sysctl_files=look.sysctl_files,
         columns=tuple(
             ColumnHeader(name=name, dtype=column.dtype.str, rows=len(column)) for name, column in columns.items()
         ),
@@ -80,9 +91,10 @@ def decode_look(header: Header, read: Callable[[int], bytes]) -> Snapshot:
         host=printable(header.host),
         kernel=printable(header.kernel),
         namespaces=namespaces,
-        sockets=_decode_sockets(columns, len(namespaces)),
+        **{attribute: _decode_table(columns, prefix, len(namespaces)) for attribute, prefix in _TABLES.items()},
         owners=_decode_owners(columns, processes, header.others),
         gaps=tuple(replace(gap, what=printable(gap.what), why=printable(gap.why)) for gap in header.gaps),
+        sysctl_files=tuple(_clean_setting(setting) for setting in header.sysctl_files),
     )
 
 
@@ -112,12 +124,17 @@ def _column(columns: Mapping[str, Column], name: str, dtype: type[np.generic], r
     return column
 
 
-def _decode_sockets(columns: Mapping[str, Column], namespaces: int) -> SocketTable:
-    rows = len(columns.get(f"{_SOCKETS}state", ()))
-    base = {name: _column(columns, f"{_SOCKETS}{name}", dtype, rows) for name, dtype in COLUMN_TYPES.items()}
-    names = [name for name in columns if name.startswith(_DETAILS)]
+def _decode_table(columns: Mapping[str, Column], prefix: str, namespaces: int) -> SocketTable:
+    sockets, detailed = f"{prefix}{_SOCKETS}", f"{prefix}{_DETAILS}"
+    if prefix and not any(name.startswith(prefix) for name in columns):
+        return SocketTable.empty()
+    rows = len(columns.get(f"{sockets}state", ()))
+    added = {f"{sockets}{name}": np.full(rows, value, COLUMN_TYPES[name]) for name, value in _ADDED.items()}
+    columns = {**added, **columns}
+    base = {name: _column(columns, f"{sockets}{name}", dtype, rows) for name, dtype in COLUMN_TYPES.items()}
+    names = [name for name in columns if name.startswith(detailed)]
     detail_rows = len(columns[names[0]]) if names else 0
-    details = {name.removeprefix(_DETAILS): _column(columns, name, np.float64, detail_rows) for name in names}
+    details = {name.removeprefix(detailed): _column(columns, name, np.float64, detail_rows) for name in names}
     if not np.isin(base["state"], list(State)).all():
         raise ValueError("a socket is in a state that does not exist")
     if (base["timer"] > max(Timer)).any():
@@ -154,7 +171,7 @@ def _outside(column: Column, low: int, end: int) -> bool:
 def _check_header(header: Header) -> None:
     if not 0 <= header.time <= _LAST_YEAR or not 0 <= header.monotonic <= _LAST_YEAR:
         raise ValueError("its time is impossible")
-    numbers = [gap.count for gap in header.gaps]
+    numbers = [gap.count for gap in header.gaps] + [setting.line for setting in header.sysctl_files]
     for namespace in header.namespaces:
         numbers += [namespace.inode, *namespace.counters.values()]
     for process in header.processes:
@@ -163,11 +180,19 @@ def _check_header(header: Header) -> None:
         raise ValueError("a number does not fit into 64 bits")
 
 
+def _clean_value(value: str) -> str:
+    """The parts of a sysctl's value stay apart as the kernel writes them."""
+    return "\t".join(printable(part) for part in value.split("\t"))
+
+
+def _clean_setting(setting: SysctlSetting) -> SysctlSetting:
+    return replace(
+        setting, name=printable(setting.name), value=_clean_value(setting.value), file=printable(setting.file)
+    )
+
+
 def _clean_namespace(namespace: Namespace) -> Namespace:
-    sysctls = {
-        printable(name): "\t".join(printable(part) for part in value.split("\t"))
-        for name, value in namespace.sysctls.items()
-    }
+    sysctls = {printable(name): _clean_value(value) for name, value in namespace.sysctls.items()}
     counters = {printable(name): value for name, value in namespace.counters.items()}
     return replace(namespace, name=printable(namespace.name), counters=counters, sysctls=sysctls)
 

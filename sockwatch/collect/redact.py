@@ -25,14 +25,15 @@ Rename = Callable[[str], str]
 
 
 def redact(looks: Sequence[Snapshot]) -> tuple[Snapshot, ...]:
-    """The same looks under other names: host, namespaces, processes, units, containers, and addresses.
+    """The same looks under other names: host, namespaces, processes, units, containers, sysctl files, and addresses.
 
     What is the same in two looks stays the same. Addresses are drawn anew for each call.
     """
     if not looks:
         return ()
     process, unit, container, netns = (_numbered(kind) for kind in ("process", "unit", "container", "netns"))
-    host = _numbered("host")
+    host, file = _numbered("host"), _numbered("sysctl-file")
+    tables = _readdress([table for look in looks for table in (look.sockets, look.udp, look.mptcp)])
 
     def rename_unit(name: str) -> str:
         return f"{unit(name)}.{name.rpartition('.')[2]}"
@@ -43,10 +44,17 @@ def redact(looks: Sequence[Snapshot]) -> tuple[Snapshot, ...]:
             host=host(look.host),
             namespaces=tuple(_rename_namespace(namespace, netns) for namespace in look.namespaces),
             sockets=sockets,
+            udp=udp,
+            mptcp=mptcp,
             owners=_rename_owners(look.owners, process, rename_unit, container),
+            sysctl_files=tuple(replace(setting, file=file(setting.file)) for setting in look.sysctl_files),
         )
-        for look, sockets in zip(looks, _readdress([look.sockets for look in looks]), strict=True)
+        for look, (sockets, udp, mptcp) in zip(looks, _in_threes(tables), strict=True)
     )
+
+
+def _in_threes(tables: Iterator[SocketTable]) -> Iterator[tuple[SocketTable, SocketTable, SocketTable]]:
+    return zip(tables, tables, tables, strict=True)
 
 
 def _numbered(kind: str) -> Rename:

@@ -32,13 +32,18 @@ def _nobody(_window: Window, _settings: Settings) -> SocketTable:
     return SocketTable.empty()
 
 
+def _never(_window: Window, _settings: Settings) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detector(Generic[S]):
     """One diagnosis.
 
     `detect` is a pure function of a window; it raises NoDataError where it cannot tell. `suspects` chooses the sockets
     whose holders `detect` wants to name: it runs before owners are looked up, so that a healthy host pays nothing for
-    them.
+    them. `asks_autobound` runs then as well, and says whether the column `autobound` shall be filled, which costs one
+    more walk over all sockets.
     """
 
     variants: tuple[str, ...] = ()
@@ -46,3 +51,4 @@ class Detector(Generic[S]):
     settings: S
     detect: Callable[[Window, S], Iterator[Finding]]
     suspects: Callable[[Window, S], SocketTable] = _nobody
+    asks_autobound: Callable[[Window, S], bool] = _never

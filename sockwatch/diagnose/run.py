@@ -7,19 +7,27 @@ from sockwatch.diagnose.detector import Detector, NoDataError
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Finding
 from sockwatch.model.report import Outcome, Result
+from sockwatch.model.snapshot import FollowUp
 from sockwatch.model.sockets import SocketTable
 
 
-def find_suspects(window: Window, detectors: Mapping[str, Detector[Any]]) -> SocketTable:
-    """The sockets whose holders the detectors want to name; some may be in it twice."""
-    return SocketTable.concatenate([_suspects(window, detector) for detector in detectors.values()])
+def find_follow_up(window: Window, detectors: Mapping[str, Detector[Any]]) -> FollowUp:
+    """What the detectors want to know once they have seen the sockets."""
+    asked = [_follow_up(window, detector) for detector in detectors.values()]
+    return FollowUp(
+        suspects=SocketTable.concatenate([one.suspects for one in asked]),
+        autobound=any(one.autobound for one in asked),
+    )
 
 
-def _suspects(window: Window, detector: Detector[Any]) -> SocketTable:
+def _follow_up(window: Window, detector: Detector[Any]) -> FollowUp:
     try:
-        return detector.suspects(window, detector.settings)
+        return FollowUp(
+            suspects=detector.suspects(window, detector.settings),
+            autobound=detector.asks_autobound(window, detector.settings),
+        )
     except Exception:  # noqa: BLE001 - detect() will fail alike and say so
-        return SocketTable.empty()
+        return FollowUp(suspects=SocketTable.empty())
 
 
 def diagnose(window: Window, detectors: Mapping[str, Detector[Any]]) -> tuple[tuple[Finding, ...], tuple[Outcome, ...]]:

@@ -36,6 +36,12 @@ class Asks:
     """Fields of struct tcp_info and SKMEMINFO, by their kernel names without tcpi_ (`skmem_drops` for SKMEMINFO)."""
     sysctls: frozenset[str] = frozenset()
     """Full names."""
+    udp: bool = False
+    """Snapshot.udp"""
+    mptcp: bool = False
+    """Snapshot.mptcp"""
+    sysctl_files: bool = False
+    """Snapshot.sysctl_files"""
 
     @staticmethod
     def union(asks: Iterable["Asks"]) -> "Asks":
@@ -45,7 +51,20 @@ class Asks:
             states=frozenset().union(*(a.states for a in every)),
             details=frozenset().union(*(a.details for a in every)),
             sysctls=frozenset().union(*(a.sysctls for a in every)),
+            udp=any(a.udp for a in every),
+            mptcp=any(a.mptcp for a in every),
+            sysctl_files=any(a.sysctl_files for a in every),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FollowUp:
+    """What detectors want to know about a look once they have seen it; a healthy host pays nothing for it."""
+
+    suspects: SocketTable
+    """Sockets whose holders are named; some may be in it twice."""
+    autobound: bool = False
+    """Whether the column `autobound` is filled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,9 +156,27 @@ def _is_port(text: str) -> bool:
     return text.isdecimal() and int(text) < 65536  # noqa: PLR2004
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SysctlSetting:
+    """A line of a sysctl file: the sysctl with its full name in dots, what it is set to, and where.
+
+    `name` and `value` are what the file says, made printable: untrusted, and maybe no sysctl of this kernel.
+    """
+
+    name: str
+    value: str
+    file: str
+    line: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Snapshot:
-    """One look. `time` is seconds since 1970 for people; `monotonic` is seconds since boot, for durations."""
+    """One look. `time` is seconds since 1970 for people; `monotonic` is seconds since boot, for durations.
+
+    `sockets` are TCP's; the others are there only if somebody asked. `udp` has details of SKMEMINFO, and its states are
+    CLOSE (not connected) and ESTABLISHED. `mptcp` are the sockets that programs hold where TCP's are their subflows;
+    an inode is in both. `sysctl_files` is what the host sets at boot: of each `net.` sysctl the line that wins.
+    """
 
     time: float
     monotonic: float
@@ -149,3 +186,6 @@ class Snapshot:
     sockets: SocketTable
     owners: Owners = field(default_factory=Owners)
     gaps: tuple[Gap, ...] = ()
+    udp: SocketTable = field(default_factory=SocketTable.empty)
+    mptcp: SocketTable = field(default_factory=SocketTable.empty)
+    sysctl_files: tuple[SysctlSetting, ...] = ()

@@ -11,6 +11,8 @@ from sockwatch.model.state import State
 
 SHUTDOWN_UNKNOWN = 0xFF
 """`shutdown` of rows for which the kernel sends no INET_DIAG_SHUTDOWN: minisockets and requests."""
+AUTOBOUND_UNKNOWN = 0xFF
+"""`autobound` of rows that nobody asked about, and of minisockets and requests, for which the kernel cannot tell."""
 NO_DETAIL = -1
 
 COLUMN_TYPES: Mapping[str, type[np.generic]] = {
@@ -35,6 +37,7 @@ COLUMN_TYPES: Mapping[str, type[np.generic]] = {
     "shutdown": np.uint8,
     "cgroup": np.uint64,
     "sockopt": np.uint16,
+    "autobound": np.uint8,
     "detail_row": np.int32,
 }
 """Every column but the details with its type, in the order in which captures hold them."""
@@ -50,7 +53,9 @@ class SocketTable:
     Addresses are 128-bit numbers in two halves, IPv4 v4-mapped (address.py). `expires_ms` and `timer` are
     idiag_expires and idiag_timer; `recv_q` and `send_q` are idiag_rqueue and idiag_wqueue, which for LISTEN are the
     accept queue and its limit. `inode` 0 means that no fd refers to the socket. `cgroup` 0 and `shutdown`
-    SHUTDOWN_UNKNOWN mean that the kernel did not say; `sockopt` 0 likewise.
+    SHUTDOWN_UNKNOWN mean that the kernel did not say; `sockopt` 0 likewise. `autobound` is 1 where the kernel chose the
+    local port (connect() or bind() to port 0), 0 where the program named it, else AUTOBOUND_UNKNOWN; it is read only
+    when a detector asks (FollowUp).
 
     The second pass reads more about few sockets: `details` holds those columns (struct tcp_info and SKMEMINFO by
     their kernel names, as float64 with NaN for what this kernel lacks; times in ms), `detail_row` is each socket's
@@ -78,6 +83,7 @@ class SocketTable:
     shutdown: NDArray[np.uint8]
     cgroup: NDArray[np.uint64]
     sockopt: NDArray[np.uint16]
+    autobound: NDArray[np.uint8]
     detail_row: NDArray[np.int32]
     details: Mapping[str, NDArray[np.float64]]
 

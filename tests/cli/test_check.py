@@ -12,8 +12,7 @@ from cli.conftest import LEAK, healthy_look, leaking, leaking_look, refusing_loo
 from reports import VALIDATOR
 from sockwatch.cli import check, deadline
 from sockwatch.errors import DumpError
-from sockwatch.model.snapshot import Asks, Snapshot
-from sockwatch.model.sockets import SocketTable
+from sockwatch.model.snapshot import Asks, FollowUp, Snapshot
 from sockwatch.model.state import State
 
 Run = Callable[..., tuple[int, str, str]]
@@ -167,7 +166,7 @@ class FailingSource:
     def look(self, _asks: Asks) -> Snapshot:
         raise DumpError("the kernel refuses: Operation not permitted", errno=1)
 
-    def name_owners(self, snapshot: Snapshot, _suspects: SocketTable) -> Snapshot:
+    def follow_up(self, snapshot: Snapshot, _wanted: FollowUp) -> Snapshot:
         return snapshot
 
 

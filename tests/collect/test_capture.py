@@ -23,13 +23,14 @@ from sockwatch.collect.capture import ReplaySource, save_capture, write_capture
 from sockwatch.collect.recording import encode_look
 from sockwatch.errors import CaptureError, UsageError
 from sockwatch.model.printable import printable
-from sockwatch.model.snapshot import UNKNOWN, Asks, Gap, Snapshot
-from sockwatch.model.sockets import COLUMN_TYPES, SocketTable
+from sockwatch.model.snapshot import UNKNOWN, Asks, FollowUp, Gap, Snapshot, SysctlSetting
+from sockwatch.model.sockets import AUTOBOUND_UNKNOWN, COLUMN_TYPES, SocketTable
 from sockwatch.model.state import State
 
 MAGIC = b"sockwatch.capture/1\n"
 VERSION_1 = Path(__file__).with_name("version-1.capture")
 """Written by the first release; every later one must read it."""
+TABLES = ("sockets", "udp", "mptcp")
 Change = Callable[[dict[str, Any], dict[str, bytes]], object]
 
 
@@ -39,7 +40,7 @@ def example() -> Snapshot:
     worker = builders.process(11, "worker")
     return builders.snapshot(
         builders.socket(State.LISTEN, "0.0.0.0:80", inode=1, recv_q=3, send_q=128),
-        builders.socket(State.CLOSE_WAIT, "10.0.0.1:80", "10.0.0.2:40000", inode=2, last_ack_recv=2000.5),
+        builders.socket(State.CLOSE_WAIT, "10.0.0.1:80", "10.0.0.2:40000", inode=2, autobound=1, last_ack_recv=2000.5),
         builders.socket(State.CLOSE_WAIT, "[fd00::1]:80", "[fd00::2]:40001", inode=3, rtt=23.0, netns=1),
         builders.socket(State.TIME_WAIT, "127.0.0.1:40002", "127.0.0.1:80", timer=3, expires_ms=2**32 - 1),
         namespaces=[
@@ -48,6 +49,14 @@ def example() -> Snapshot:
         ],
         holders={1: [app, worker], 2: [worker], 3: []},
         gaps=[Gap(what="owners", why="2 processes: not looked at", count=2), Gap(what="dump", why="no", fatal=True)],
+        udp=[builders.socket(State.CLOSE, "0.0.0.0:53", inode=4, skmem_drops=23.0)],
+        mptcp=[builders.socket(State.CLOSE_WAIT, "10.0.0.1:80", "10.0.0.2:40000", inode=3, rtt=5.0)],
+        sysctl_files=[
+            SysctlSetting(name="net.ipv4.tcp_tw_recycle", value="1", file="/etc/sysctl.conf", line=23),
+            SysctlSetting(
+                name="net.ipv4.ip_local_port_range", value="1024\t65535", file="/etc/sysctl.d/a.conf", line=1
+            ),
+        ],
     )
 
 
@@ -80,10 +89,13 @@ def refused(path: Path | str) -> str:
 
 def content(look: Snapshot) -> dict[str, Any]:
     """Every field down to the bytes of every column, NaN included."""
-    columns = {name: getattr(look.sockets, name) for name in COLUMN_TYPES}
-    columns |= {f"details.{name}": column for name, column in look.sockets.details.items()}
+    columns: dict[str, Any] = {}
+    for kind in TABLES:
+        table: SocketTable = getattr(look, kind)
+        columns |= {f"{kind}.{name}": getattr(table, name) for name in COLUMN_TYPES}
+        columns |= {f"{kind}.details.{name}": column for name, column in table.details.items()}
     columns |= {"inodes": look.owners.inodes, "first": look.owners.first}
-    rest = {f.name: getattr(look, f.name) for f in fields(look) if f.name not in {"sockets", "owners"}}
+    rest = {f.name: getattr(look, f.name) for f in fields(look) if f.name not in {*TABLES, "owners"}}
     return {
         **rest,
         "processes": look.owners.processes,
@@ -193,7 +205,7 @@ def test_looks_are_replayed_in_order_and_no_further(tmp_path: Path) -> None:
     looks = [source.look(asks), source.look(asks)]
     assert [look.monotonic for look in looks] == [100_000.0, 100_023.0]
     assert content(looks[0]) == content(first)
-    assert source.name_owners(looks[0], looks[0].sockets) is looks[0]
+    assert source.follow_up(looks[0], FollowUp(suspects=looks[0].sockets, autobound=True)) is looks[0]
     with pytest.raises(CaptureError, match=r"host\.capture: the capture has no more than 2 looks$"):
         source.look(asks)
 
@@ -201,7 +213,16 @@ def test_looks_are_replayed_in_order_and_no_further(tmp_path: Path) -> None:
 def test_the_first_version_stays_readable(request: pytest.FixtureRequest) -> None:
     if request.config.getoption("update_golden") and not VERSION_1.exists():
         VERSION_1.write_bytes(packed(example()))
-    assert [content(look) for look in replay(VERSION_1)] == [content(example())]
+    new = example()
+    unknown = np.full(len(new.sockets), AUTOBOUND_UNKNOWN, np.uint8)
+    old = replace(
+        new,
+        sockets=replace(new.sockets, autobound=unknown),
+        udp=SocketTable.empty(),
+        mptcp=SocketTable.empty(),
+        sysctl_files=(),
+    )
+    assert [content(look) for look in replay(VERSION_1)] == [content(old)]
 
 
 def test_a_table_that_shares_the_details_of_a_larger_one_is_kept(tmp_path: Path) -> None:
@@ -351,6 +372,11 @@ def test_no_flipped_bit_changes_what_is_read(tmp_path: Path) -> None:
         (set_column("sockets.detail_row", [-2, 0, 1, -1], np.int32), "a socket's details are not there"),
         (set_column("sockets.detail_row", [-1, 0, 2, -1], np.int32), "a socket's details are not there"),
         (lambda _, b: b.update({"owners.first": b["owners.first"] + b"\0"}), "the capture goes on after its end"),
+        (drop_column("udp.sockets.sport"), "column udp.sockets.sport is missing"),
+        (set_column("udp.sockets.netns", [2], np.uint16), "a socket is in a namespace that is not listed"),
+        (set_column("mptcp.sockets.detail_row", [1], np.int32), "a socket's details are not there"),
+        (lambda d, _: d["sysctl_files"][0].update(line=2**64), "a number does not fit into 64 bits"),
+        (lambda d, _: d["sysctl_files"][0].update(value=1), "Expected `str`, got `int` - at `$.sysctl_files[0].value`"),
     ],
 )
 def test_a_look_that_cannot_be_is_refused_in_one_line(tmp_path: Path, change: Change, why: str) -> None:
@@ -379,6 +405,7 @@ def test_names_in_a_capture_are_made_printable(tmp_path: Path) -> None:
         document["processes"][0].update(name="a\nb", unit="\u202e.service", container="\x07")
         document["namespaces"][1].update(name="\x9b", sysctls={"a\n": "1\t2\x1b"}, counters={"b\n": 1})
         document["gaps"][0].update(what="\n", why="\u2028")
+        document["sysctl_files"][1].update(name="\n", value="1\t2\x1b", file="\x9b")
 
     [look] = replay(put(tmp_path, tamper(change)))
     assert look.host == r"web\x1b[2J"
@@ -388,6 +415,7 @@ def test_names_in_a_capture_are_made_printable(tmp_path: Path) -> None:
     assert look.namespaces[1].sysctls == {r"a\n": "1\t2\\x1b"}
     assert look.namespaces[1].counters == {r"b\n": 1}
     assert (look.gaps[0].what, look.gaps[0].why) == (r"\n", r"\u2028")
+    assert look.sysctl_files[1] == SysctlSetting(name=r"\n", value="1\t2\\x1b", file=r"\x9b", line=1)
 
 
 def test_a_bomb_takes_no_more_memory_than_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from diag_messages import DATA, PORT_ID, attribute, body, message
 from sockwatch.collect.attributes import FIELDS
 from sockwatch.collect.columns import Columns
-from sockwatch.collect.inet_diag import Block, blocks, request_all, request_family, write
+from sockwatch.collect.inet_diag import WRITTEN, Block, blocks, request_all, request_family, write
 from sockwatch.collect.netlink import SOCK_DIAG_BY_FAMILY, TCPDIAG_GETSOCK, Expected, Window
 from sockwatch.errors import DumpError
 from sockwatch.model.sockets import COLUMN_TYPES, SHUTDOWN_UNKNOWN
@@ -47,7 +47,7 @@ def only_block(*bodies: bytes) -> Block:
 
 
 def columns_of(*bodies: bytes) -> Mapping[str, NDArray[Any]]:
-    columns = Columns({name: kind for name, kind in COLUMN_TYPES.items() if name not in {"netns", "detail_row"}})
+    columns = Columns({name: COLUMN_TYPES[name] for name in WRITTEN})
     for block in blocks(window(*bodies)):
         write(block, columns.extend(len(block)))
     return columns.finish()

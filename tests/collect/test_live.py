@@ -10,7 +10,7 @@ import builders
 from netns import PrivateNetns, keep
 from sockwatch.clock import SystemClock
 from sockwatch.collect.live import LiveSource
-from sockwatch.model.snapshot import Asks, Gap, Snapshot
+from sockwatch.model.snapshot import Asks, FollowUp, Gap, Snapshot
 from sockwatch.model.state import State
 
 COUNT = 23
@@ -24,10 +24,10 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from sockwatch.clock import SystemClock
 from sockwatch.collect.live import LiveSource
-from sockwatch.model.snapshot import Asks
+from sockwatch.model.snapshot import Asks, FollowUp
 source = LiveSource(clock=SystemClock())
 snapshot = source.look(Asks())
-source.name_owners(snapshot, snapshot.sockets.take(snapshot.sockets.inode == 0))
+source.follow_up(snapshot, FollowUp(suspects=snapshot.sockets.take(snapshot.sockets.inode == 0)))
 print(sorted({"psutil", "pyroute2", "asyncio", "ssl", "concurrent.futures", "msgspec"} & set(sys.modules)))
 """
 
@@ -54,7 +54,7 @@ def leak_close_wait() -> None:
 def look(netns: str) -> Snapshot:
     source = LiveSource(clock=ManualClock(), netns=netns)
     snapshot = source.look(ASKS)
-    return source.name_owners(snapshot, snapshot.sockets.in_state(State.CLOSE_WAIT))
+    return source.follow_up(snapshot, FollowUp(suspects=snapshot.sockets.in_state(State.CLOSE_WAIT)))
 
 
 def assert_complete(snapshot: Snapshot, netns: PrivateNetns) -> None:
@@ -81,8 +81,9 @@ def test_a_look_has_the_sockets_counters_sysctls_and_holders_of_its_namespace() 
 
 def test_what_the_look_could_not_see_stays_said_when_holders_are_named() -> None:
     unseen = Gap(what="dump", why="not seen")
-    named = LiveSource(clock=ManualClock(), proc=Path("/nonexistent")).name_owners(
-        builders.snapshot(gaps=[unseen]), builders.table([builders.socket(State.CLOSE_WAIT, "127.0.0.1:1", inode=7)])
+    named = LiveSource(clock=ManualClock(), proc=Path("/nonexistent")).follow_up(
+        builders.snapshot(gaps=[unseen]),
+        FollowUp(suspects=builders.table([builders.socket(State.CLOSE_WAIT, "127.0.0.1:1", inode=7)])),
     )
     assert named.gaps == (unseen, Gap(what="owners", why="/nonexistent: No such file or directory"))
 

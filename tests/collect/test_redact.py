@@ -14,13 +14,14 @@ from sockwatch.diagnose.run import diagnose
 from sockwatch.diagnose.window import Window
 from sockwatch.model.address import address_text
 from sockwatch.model.report import Result
-from sockwatch.model.snapshot import Snapshot
+from sockwatch.model.snapshot import Snapshot, SysctlSetting
 from sockwatch.model.sockets import COLUMN_TYPES
 from sockwatch.model.state import State
 
 ADDRESSES = ("127.0.0.1", "10.0.0.1", "10.0.0.2", "192.0.2.1", "203.0.113.7", "[::1]", "[2001:db8::1]", "[fe80::1]")
 DETAILS = ("last_ack_recv", "last_data_recv", "last_data_sent")
 COUNT = 23
+ONE = np.array([0])
 
 endpoints = strategies.builds("{}:{}".format, strategies.sampled_from(ADDRESSES), strategies.sampled_from([80, 40000]))
 sockets = strategies.builds(
@@ -127,6 +128,9 @@ def test_nothing_of_the_old_names_and_addresses_remains() -> None:
             builders.socket(State.ESTABLISHED, "203.0.113.7:80", "[2001:db8::7]:443", inode=1),
             namespaces=[builders.namespace("secret-netns")],
             holders={1: [secret]},
+            sysctl_files=[
+                SysctlSetting(name="net.core.somaxconn", value="1", file="/etc/sysctl.d/secret.conf", line=2)
+            ],
         ),
         host="secret-host",
     )
@@ -163,6 +167,18 @@ def test_everything_but_addresses_is_kept() -> None:
     for name in COLUMN_TYPES.keys() - {"src_hi", "src_lo", "dst_hi", "dst_lo"}:
         assert np.array_equal(getattr(redacted.sockets, name), getattr(look.sockets, name))
     assert redacted.sockets.details is look.sockets.details
+
+
+def test_udp_and_mptcp_sockets_get_the_same_other_addresses() -> None:
+    local, remote = "192.0.2.1:80", "198.51.100.7:40000"
+    row = builders.socket(State.ESTABLISHED, local, remote)
+    [redacted] = redact([builders.snapshot(row, udp=[row, row], mptcp=[row])])
+    halves = [
+        (t.src_lo.tolist(), t.dst_lo.tolist()) for t in (redacted.sockets, redacted.udp.take(ONE), redacted.mptcp)
+    ]
+    assert halves[0] == halves[1] == halves[2]
+    assert (len(redacted.udp), len(redacted.mptcp)) == (2, 1)
+    assert redacted.sockets.src_lo[0] != builders.halves("192.0.2.1")[1]
 
 
 def test_no_looks_are_no_looks() -> None:

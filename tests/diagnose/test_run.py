@@ -3,7 +3,7 @@ from dataclasses import replace
 
 from builders import snapshot, socket, window
 from sockwatch.diagnose.detector import Detector, NoDataError, Settings
-from sockwatch.diagnose.run import diagnose, find_suspects
+from sockwatch.diagnose.run import diagnose, find_follow_up
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Finding, Severity, Subject
 from sockwatch.model.report import Outcome, Result
@@ -82,8 +82,8 @@ def test_suspects_are_those_of_all_detectors_and_one_that_breaks_takes_nobody_wi
         "c": finds(),
         "d": suspecting(lambda w, _: w.sockets.in_state(State.LISTEN)),
     }
-    assert find_suspects(seen, detectors).state.tolist() == [State.CLOSE_WAIT, State.LISTEN]
+    assert find_follow_up(seen, detectors).suspects.state.tolist() == [State.CLOSE_WAIT, State.LISTEN]
 
 
 def test_nobody_is_suspected_without_detectors() -> None:
-    assert not len(find_suspects(Window(current=snapshot()), {}))
+    assert not len(find_follow_up(Window(current=snapshot()), {}).suspects)
