@@ -1,0 +1,105 @@
+from dataclasses import replace
+
+import pytest
+
+from builders import later, namespace, process, snapshot, socket, window
+from sockwatch.diagnose.detector import NoDataError
+from sockwatch.diagnose.detectors.memory_pressure import DETECTOR
+from sockwatch.diagnose.window import Window
+from sockwatch.model.finding import Finding, Severity
+from sockwatch.model.snapshot import Namespace, Snapshot
+from sockwatch.model.state import State
+
+READER = process(812, "ingest")
+WRITER = process(900, "feeds")
+
+
+def host(pages: int, pressures: int = 0, limits: str = "1000\t2000\t3000") -> Namespace:
+    return namespace(counters={"sockstat.TCP.mem": pages, "TcpExt.TCPMemoryPressures": pressures}, tcp_mem=limits)
+
+
+def look(pages: int, pressures: int = 0) -> Snapshot:
+    return snapshot(namespaces=[host(pages, pressures)])
+
+
+def detect(seen: Window) -> list[Finding]:
+    return list(DETECTOR.detect(seen, DETECTOR.settings))
+
+
+def two(before: tuple[int, int], now: tuple[int, int], seconds: float = 10.0) -> list[Finding]:
+    return detect(Window(current=later(look(*now), seconds), previous=look(*before)))
+
+
+def test_fires_and_names_who_holds_most_of_what_waits() -> None:
+    rows = [
+        socket(State.ESTABLISHED, "10.0.0.1:80", "10.0.0.7:1", inode=1, recv_q=7_000),
+        socket(State.CLOSE_WAIT, "[2001:db8::1]:80", "[2001:db8::7]:2", inode=2, recv_q=4_000),
+        socket(State.ESTABLISHED, "10.0.0.1:9", "10.0.0.8:3", inode=3, send_q=9_000, family=10),
+        socket(State.ESTABLISHED, "10.0.0.1:9", "10.0.0.8:4", inode=3),
+        socket(State.LISTEN, "0.0.0.0:80", inode=4, recv_q=128, send_q=4096),
+    ]
+    [finding] = detect(window(*rows, namespaces=[host(2001)], holders={1: [READER], 2: [READER], 3: [WRITER]}))
+    assert (finding.name, finding.severity, finding.count) == ("memory_pressure", Severity.WARNING, 3)
+    assert (finding.subject.netns, finding.subject.local, finding.subject.process) == ("host", None, None)
+    assert [row.recv_q + row.send_q for row in finding.sockets] == [9_000, 7_000, 4_000]
+    assert finding.evidence == {
+        "pages": 2001,
+        "pressure_pages": 2000,
+        "max_pages": 3000,
+        "recv_q_bytes": 11_000,
+        "send_q_bytes": 9_000,
+        "most_queued_by": "ingest[812]",
+    }
+    expected = "TCP uses 2,001 pages of memory: above the pressure value of tcp_mem (2,000), the end is 3,000"
+    assert finding.summary == expected
+    assert "net.ipv4.tcp_mem is 1000 2000 3000" in finding.cause
+
+
+@pytest.mark.parametrize(
+    ("pages", "severities"),
+    [(2000, []), (2001, [Severity.WARNING]), (3000, [Severity.WARNING]), (3001, [Severity.CRITICAL])],
+)
+def test_the_edges_are_the_second_and_the_third_value(pages: int, severities: list[Severity]) -> None:
+    assert [f.severity for f in detect(window(namespaces=[host(pages)]))] == severities
+
+
+@pytest.mark.parametrize(("pages", "found"), [(1000, 0), (1001, 1)])
+def test_pressure_lasts_until_use_falls_below_the_first_value(pages: int, found: int) -> None:
+    assert len(two((900, 6), (pages, 7))) == found
+
+
+def test_pressure_long_ago_is_no_finding() -> None:
+    assert not two((1_900, 7), (1_900, 7))
+    assert not detect(window(namespaces=[host(1_900, pressures=7)]))
+
+
+@pytest.mark.parametrize(("before", "severity"), [(2465, Severity.WARNING), (2460, Severity.CRITICAL)])
+def test_reaching_the_end_within_five_minutes_is_critical(before: int, severity: Severity) -> None:
+    [finding] = two((before, 1), (2480, 1))
+    assert finding.severity is severity
+    assert finding.evidence["seconds_left"] == round(520 / ((2480 - before) / 10), 1)
+
+
+def test_shrinking_is_no_forecast() -> None:
+    assert "seconds_left" not in two((2900, 1), (2500, 1))[0].evidence
+
+
+def test_clears() -> None:
+    assert not two((2900, 1), (800, 1))
+
+
+@pytest.mark.parametrize("bare", [host(5_000, limits=""), host(5_000, limits="1 2"), namespace(tcp_mem="1 2 3")])
+def test_without_the_counter_or_the_limits_it_cannot_tell(bare: Namespace) -> None:
+    with pytest.raises(NoDataError, match="tcp_mem"):
+        detect(window(namespaces=[bare]))
+
+
+def test_the_use_of_the_host_is_not_held_against_another_namespace() -> None:
+    assert not detect(window(namespaces=[replace(host(5_000), name="web", initial=False)]))
+
+
+def test_holders_are_looked_up_under_pressure_only() -> None:
+    rows = [socket(State.ESTABLISHED, "10.0.0.1:80", f"10.0.0.7:{1 + i}", inode=1 + i, send_q=i) for i in range(1100)]
+    assert not len(DETECTOR.suspects(window(*rows, namespaces=[host(2000)]), DETECTOR.settings))
+    suspects = DETECTOR.suspects(window(*rows, namespaces=[host(2001)]), DETECTOR.settings)
+    assert (len(suspects), int(suspects.send_q.min())) == (1000, 100)
