@@ -104,6 +104,27 @@ FIELDS: Final[Mapping[str, Field]] = dict(
 )
 """Every detail that can be asked for. `mark` is told to CAP_NET_ADMIN only."""
 
+_MPTCP_INFO = (
+    (1, "subflows add_addr_signal add_addr_accepted subflows_max add_addr_signal_max add_addr_accepted_max - -"),
+    (4, "flags token"),
+    (8, "write_seq snd_una rcv_nxt"),
+    (1, "local_addr_used local_addr_max csum_enabled -"),  # v5.12 and v5.14
+    (4, "retransmits"),  # v6.5
+    (8, "bytes_retrans bytes_sent bytes_received bytes_acked"),
+    (1, "subflows_total - - -"),  # v6.8
+    (4, "last_data_sent last_data_recv last_ack_recv"),  # v6.10, 18d82cde7432
+)
+"""struct mptcp_info (include/uapi/linux/mptcp.h), which MPTCP sends as INET_DIAG_INFO."""
+_MPTCP_KEPT = frozenset(
+    {"subflows", "bytes_retrans", "bytes_sent", "bytes_received", "bytes_acked"}
+    | {"last_data_sent", "last_data_recv", "last_ack_recv"}
+)
+
+MPTCP_FIELDS: Final[Mapping[str, Field]] = {
+    name: field for name, field in _fields(Attribute.INFO, "", *_MPTCP_INFO) if name in _MPTCP_KEPT
+} | {name: field for name, field in FIELDS.items() if name.startswith("skmem_")}
+"""The details of an MPTCP socket; those that TCP has as well have its names."""
+
 SHUTDOWN: Final = Field(attribute=Attribute.SHUTDOWN, offset=0, size=1)
 CGROUP: Final = Field(attribute=Attribute.CGROUP_ID, offset=0, size=8)
 SOCKOPT: Final = Field(attribute=Attribute.SOCKOPT, offset=0, size=2)

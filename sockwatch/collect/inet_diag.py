@@ -25,6 +25,7 @@ BOUND_INACTIVE = 13
 """TCPF_BOUND_INACTIVE is asked for by this bit, and answered as TCP_CLOSE (v6.8, 91051f003948)."""
 NEW_SYN_RECV = 12
 EVERY_STATE = frozenset(State)
+FAMILIES = (socket.AF_INET, socket.AF_INET6)
 WRITTEN = tuple(name for name in COLUMN_TYPES if name not in {"netns", "autobound", "detail_row"})
 """The columns that a message says something about, in the order of the table."""
 
@@ -35,6 +36,9 @@ _OLD_REQUEST = struct.Struct("=BBBB48xI4x")
 _ATTRIBUTE = struct.Struct("=HH")
 _TYPE_MASK = 0x3FFF
 """NLA_TYPE_MASK: without the flags NLA_F_NESTED and NLA_F_NET_BYTEORDER."""
+_REQ_BYTECODE, _REQ_PROTOCOL = 1, 3
+"""INET_DIAG_REQ_*: attributes of a request."""
+_MAX_U8 = 0xFF
 _WORD = 4
 _BODY = HEADER.size
 _ATTRIBUTES = _BODY + 72
@@ -51,19 +55,35 @@ def _state_table() -> NDArray[np.uint8]:
 _STATES = _state_table()
 
 
-def request_all(states: frozenset[State], extensions: int) -> Request:
+def request_all(states: frozenset[State], extensions: int, program: bytes = b"") -> Request:
     """Ask for every TCP socket in these states, IPv4 and IPv6 in one dump; `extensions` is idiag_ext.
 
     Only the old request can do that (inet_diag_dump_compat, net/ipv4/inet_diag.c). Each dump walks all sockets of the
-    machine, so that one for each family takes a quarter longer.
+    machine, so that one for each family takes a quarter longer. `program` is a filter (bytecode.py).
     """
-    return Request(kind=TCPDIAG_GETSOCK, payload=_OLD_REQUEST.pack(0, 0, 0, extensions, _bits(states)))
+    payload = _OLD_REQUEST.pack(0, 0, 0, extensions, _bits(states))
+    return Request(kind=TCPDIAG_GETSOCK, payload=payload + _filter(program))
 
 
-def request_family(family: int, states: frozenset[State], extensions: int) -> Request:
-    """Ask for every TCP socket of one address family in these states."""
-    payload = _REQUEST.pack(family, socket.IPPROTO_TCP, extensions, _bits(states))
-    return Request(kind=SOCK_DIAG_BY_FAMILY, payload=payload)
+def request_family(
+    family: int, states: frozenset[State], extensions: int, *, protocol: int = socket.IPPROTO_TCP, program: bytes = b""
+) -> Request:
+    """Ask for every socket of one address family and protocol in these states."""
+    # The protocol has only eight bits: a larger one is in an attribute (v5.9, 3f935c75eb52).
+    wide = protocol > _MAX_U8
+    payload = _REQUEST.pack(family, socket.IPPROTO_RAW if wide else protocol, extensions, _bits(states))
+    if wide:
+        payload += _attribute(_REQ_PROTOCOL, struct.pack("=I", protocol))
+    return Request(kind=SOCK_DIAG_BY_FAMILY, payload=payload + _filter(program))
+
+
+def _filter(program: bytes) -> bytes:
+    return _attribute(_REQ_BYTECODE, program) if program else b""
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    """An attribute of a request; the length of `value` is a multiple of four."""
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value
 
 
 def _bits(states: frozenset[State]) -> int:

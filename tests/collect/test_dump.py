@@ -131,7 +131,9 @@ def test_details_are_bounded_and_the_gap_says_how_many_are_missing(monkeypatch: 
     monkeypatch.setattr(dump, "DETAIL_LIMIT", 23)
     closer = [body(cookie=n, state=8, attributes=info(n)) for n in range(1, 31)]
     closer += [body(cookie=n, state=6) for n in range(31, 71)]
-    found = dump_sockets(CLOSER, Kernel(host([body(cookie=n, state=8) for n in range(1, 71)], closer)))
+    plain = [body(cookie=n, state=8, attributes=attribute(8, b"\1")) for n in range(1, 31)]
+    plain += [body(cookie=n, state=8) for n in range(31, 71)]
+    found = dump_sockets(CLOSER, Kernel(host(plain, closer)))
     assert np.count_nonzero(~np.isnan(found.sockets.detail("last_ack_recv"))) == 23
     assert [(gap.what, gap.count, gap.fatal) for gap in found.gaps] == [("socket details", 7, False)]
     assert len(found.sockets) == 70
