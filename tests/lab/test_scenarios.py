@@ -20,6 +20,7 @@ STATES = {
     "close_wait_leak/fin_not_seen": {"close_wait": 23, "fin_wait_2": 23, "listen": 1},
     "close_wait_leak/never_accepted": {"close_wait": 23, "fin_wait_2": 23, "listen": 1},
     "close_wait_leak/not_closed": {"close_wait": 23, "fin_wait_2": 23, "listen": 1},
+    "connect_unanswered": {"syn_sent": 23},
     "fin_timeout_above_60": {"fin_wait_2": 23, "listen": 1},
     "fin_timeout_for_time_wait": {"time_wait": 23, "listen": 1},
     "fin_wait_2_stuck/held": {"fin_wait_2": 23, "listen": 1},

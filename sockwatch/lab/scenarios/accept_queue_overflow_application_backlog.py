@@ -23,5 +23,6 @@ SCENARIO = Scenario(
     provoke=provoke,
     expected=(
         Expected(name="accept_queue_overflow/application_backlog", severity=Severity.CRITICAL, count=1, by=Role.SERVER),
+        Expected(name="connect_unanswered", severity=Severity.INFO, count=7, by=Role.CLIENT, other_end=Role.SERVER),
     ),
 )

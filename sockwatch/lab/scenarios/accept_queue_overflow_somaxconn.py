@@ -23,5 +23,8 @@ SCENARIO = Scenario(
     name="accept_queue_overflow/somaxconn",
     story="A server called listen(511) where somaxconn is 22, and is stuck before accept(). 30 clients come.",
     provoke=provoke,
-    expected=(Expected(name="accept_queue_overflow/somaxconn", severity=Severity.CRITICAL, count=1, by=Role.SERVER),),
+    expected=(
+        Expected(name="accept_queue_overflow/somaxconn", severity=Severity.CRITICAL, count=1, by=Role.SERVER),
+        Expected(name="connect_unanswered", severity=Severity.INFO, count=7, by=Role.CLIENT, other_end=Role.SERVER),
+    ),
 )

@@ -23,5 +23,8 @@ SCENARIO = Scenario(
     story="23 clients try port 40001 of their own host, inside ip_local_port_range. Nothing listens there, and a "
     "packet filter hides the refusals from them.",
     provoke=provoke,
-    expected=(Expected(name="port_theft_risk/target", severity=Severity.WARNING, by=Role.CLIENT),),
+    expected=(
+        Expected(name="port_theft_risk/target", severity=Severity.WARNING, by=Role.CLIENT),
+        Expected(name="connect_unanswered", severity=Severity.WARNING, by=Role.CLIENT),
+    ),
 )
