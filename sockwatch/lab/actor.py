@@ -1,19 +1,18 @@
 """What a player can do with sockets: the small vocabulary that scenarios are told in."""
 
-import ctypes
+import contextlib
 import functools
 import inspect
 import socket
-import struct
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+from sockwatch.lab.packet_filter import ALL_BUT_SYNS, BARE_ACKS, EVERYTHING, RESETS, drop, drop_nothing
+
 TIMEOUT_SECONDS = 5.0
 """Of every socket call: nothing in the lab waits for long."""
 TCP_REPAIR = 19
-SO_ATTACH_FILTER = 26
-BPF_RET = 0x06
 READ_BYTES = 65536
 
 _SWITCH = {False: "off", True: "on"}
@@ -80,13 +79,6 @@ def verb(telling: str) -> Callable[[Callable[Concatenate["Actor", P], T]], Calla
     return mark
 
 
-def _deafen(opened: socket.socket) -> None:
-    """Drop whatever arrives for the socket: a filter (socket(7)) of one instruction, `ret 0`."""
-    instruction = ctypes.create_string_buffer(struct.pack("=HBBI", BPF_RET, 0, 0, 0))
-    program = struct.pack("@HP", 1, ctypes.addressof(instruction))
-    opened.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
-
-
 def _tell(telling: str, arguments: dict[str, Any]) -> str:
     shown = {name: _SWITCH[value] if isinstance(value, bool) else value for name, value in arguments.items()}
     count = arguments.get("count")
@@ -127,6 +119,12 @@ class Actor:
         while self._listeners:
             self._listeners.pop().close()
 
+    @verb("does not get the last ACK of any handshake: a packet filter drops it")
+    def lose_last_acks(self) -> None:
+        """Hear only SYNs on the listeners."""
+        for listener in self._listeners:
+            drop(listener, ALL_BUT_SYNS)
+
     @verb("accepts {times}")
     def accept(self, count: int) -> None:
         """Take connections out of the accept queue."""
@@ -153,9 +151,32 @@ class Actor:
         for _ in range(count):
             connection = self._open()
             if deaf:
-                _deafen(connection)
+                drop(connection, EVERYTHING)
             connection.settimeout(0)
             connection.connect_ex((self._family.loopback, port))
+            self._connections.append(connection)
+
+    @verb(
+        "connects from ports {first} to {last} to ports {peer} and up, and does not wait (deaf to resets: {undaunted})"
+    )
+    def connect_from(self, first: int, last: int, peer: int, *, undaunted: bool) -> None:
+        """Connect each own port to a port of the peer; who is undaunted does not hear that it is refused."""
+        for number, port in enumerate(range(first, last + 1)):
+            connection = self._open()
+            if undaunted:
+                drop(connection, RESETS)
+            connection.bind((self._family.loopback, port))
+            connection.settimeout(0)
+            connection.connect_ex((self._family.loopback, peer + number))
+            connection.settimeout(TIMEOUT_SECONDS)
+            self._connections.append(connection)
+
+    @verb("binds ports {first} to {last}, and neither listens nor connects")
+    def bind(self, first: int, last: int) -> None:
+        """Take ports and do nothing with them."""
+        for port in range(first, last + 1):
+            connection = self._open()
+            connection.bind((self._family.loopback, port))
             self._connections.append(connection)
 
     @verb("binds its own port {port} and connects to that same port")
@@ -206,6 +227,43 @@ class Actor:
         """Close every connection or the `count` newest; listeners stay."""
         for _ in range(len(self._connections) if count is None else count):
             self._connections.pop().close()
+
+    @verb("writes to each connection until nothing more fits")
+    def fill(self) -> None:
+        """Fill the send queue of every connection, and through it the peer's receive queue."""
+        for connection in self._connections:
+            connection.settimeout(0)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    connection.send(b"x" * READ_BYTES)
+            connection.settimeout(TIMEOUT_SECONDS)
+
+    @verb("turns on SO_KEEPALIVE for {which}: {probes} probes, the first after {idle} s, then every {interval} s")
+    def keep_alive(self, count: int | None = None, *, idle: int, interval: int, probes: int) -> None:
+        """Have the kernel ask silent peers whether they are there, on every connection or on the `count` oldest."""
+        for connection in self._connections[:count]:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, probes)
+
+    @verb("is cut off: a filter drops whatever arrives for its connections")
+    def be_cut_off(self) -> None:
+        """Hear nothing more on the connections, refusals included; what they send still leaves."""
+        for connection in self._connections:
+            drop(connection, EVERYTHING)
+
+    @verb("does not get bare ACKs on its connections: a packet filter drops them")
+    def lose_acks(self) -> None:
+        """Hear on the connections only what has SYN, FIN or RST; data is lost as well."""
+        for connection in self._connections:
+            drop(connection, BARE_ACKS)
+
+    @verb("hears everything again")
+    def hear_again(self) -> None:
+        """End every filter on the connections."""
+        for connection in self._connections:
+            drop_nothing(connection)
 
     @verb("vanishes from its connections without a packet, as a machine does that loses its power")
     def vanish(self) -> None:
