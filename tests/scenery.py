@@ -19,9 +19,13 @@ KEEP = ("--keep", "600", "--json")
 STATES = {
     "ESTAB": "established",
     "SYN-SENT": "syn_sent",
+    "SYN-RECV": "syn_recv",
+    "FIN-WAIT-1": "fin_wait_1",
     "FIN-WAIT-2": "fin_wait_2",
     "TIME-WAIT": "time_wait",
     "CLOSE-WAIT": "close_wait",
+    "CLOSING": "closing",
+    "LAST-ACK": "last_ack",
     "LISTEN": "listen",
 }
 """How ss spells the states that the lab provokes."""
