@@ -79,6 +79,7 @@ class Player:
     def __init__(self, answer: Answer) -> None:
         self.port_id = PORT_ID
         self.requests = 0
+        self.sent: list[bytes] = []
         self.closed = False
         self._answer = answer
         self._datagrams: list[Datagram] = []
@@ -91,6 +92,7 @@ class Player:
             family, _, _, extensions, states = struct.unpack_from("=BBBB48xI", sent, 16)
         self._datagrams = list(self._answer(family, states, extensions, sequence))
         self.requests += 1
+        self.sent.append(sent)
 
     def recv_into(self, buffer: memoryview) -> tuple[int, int]:
         if not self._datagrams:

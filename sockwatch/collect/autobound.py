@@ -7,6 +7,7 @@ import numpy as np
 from sockwatch.collect.bytecode import NAMED_PORT
 from sockwatch.collect.dump import read_tcp
 from sockwatch.collect.inet_diag import EVERY_STATE
+from sockwatch.collect.merge import drop_doubles, find
 from sockwatch.collect.netlink import NetlinkSocket
 from sockwatch.collect.passes import Connect, Plain
 from sockwatch.errors import DumpError
@@ -25,6 +26,8 @@ def fill_autobound(table: SocketTable, connect: Connect = NetlinkSocket) -> tupl
         gaps = read_tcp(connect, EVERY_STATE, named, program=NAMED_PORT)
     except DumpError as error:
         return table, (Gap(what="autobound ports", why=str(error)),)
-    autobound = ~np.isin(table.cookie, named.rows["cookie"])
-    column = np.where(table.shutdown == SHUTDOWN_UNKNOWN, AUTOBOUND_UNKNOWN, autobound).astype(np.uint8)
+    drop_doubles(named.rows)
+    column = np.where(table.shutdown == SHUTDOWN_UNKNOWN, AUTOBOUND_UNKNOWN, 1).astype(np.uint8)
+    place = find(named.rows["cookie"], table.cookie)
+    column[place[place >= 0]] = 0
     return replace(table, autobound=column), tuple(gaps)

@@ -48,7 +48,7 @@ def merge(table: Columns, fresher: Columns) -> NDArray[np.intp]:
 
     Neither holds a cookie twice. Returns for each row of `fresher` its row in `table`.
     """
-    place = _find(fresher["cookie"], table["cookie"])
+    place = find(fresher["cookie"], table["cookie"])
     new = np.flatnonzero(place < 0)
     place[new] = np.arange(len(table), len(table) + len(new))
     for name, column in table.extend(len(new)).items():
@@ -57,8 +57,8 @@ def merge(table: Columns, fresher: Columns) -> NDArray[np.intp]:
     return place
 
 
-def _find(wanted: NDArray[np.uint64], cookies: NDArray[np.uint64]) -> NDArray[np.intp]:
-    """Where in `cookies` each wanted one is, or -1; few are wanted of many."""
+def find(wanted: NDArray[np.uint64], cookies: NDArray[np.uint64]) -> NDArray[np.intp]:
+    """Where in `cookies` each wanted one is, or -1; fast where few are wanted of many. Neither holds one twice."""
     place = np.full(len(wanted), -1, np.intp)
     if not len(wanted):
         return place

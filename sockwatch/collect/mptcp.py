@@ -13,7 +13,7 @@ from sockwatch.model.sockets import SocketTable
 IPPROTO_MPTCP = 262
 _WHAT = "MPTCP sockets"
 _LISTED_SINCE = (5, 9)
-"""ac3b45f60958; an older kernel would not see the wide protocol number and list raw sockets instead."""
+"""With net/mptcp/mptcp_diag.c. An older kernel would not see the wide protocol number, and list raw sockets instead."""
 
 
 def read_mptcp(counters: Mapping[str, int], connect: Connect = NetlinkSocket) -> tuple[SocketTable, tuple[Gap, ...]]:

@@ -174,8 +174,10 @@ class Snapshot:
     """One look. `time` is seconds since 1970 for people; `monotonic` is seconds since boot, for durations.
 
     `sockets` are TCP's; the others are there only if somebody asked. `udp` has details of SKMEMINFO, and its states are
-    CLOSE (not connected) and ESTABLISHED. `mptcp` are the sockets that programs hold where TCP's are their subflows;
-    an inode is in both. `sysctl_files` is what the host sets at boot: of each `net.` sysctl the line that wins.
+    CLOSE (not connected) and ESTABLISHED. `mptcp` are the sockets that programs hold where TCP's are their subflows:
+    both have the inode. Their `recv_q` is the memory of what was not read, which a FIN does not add to, and they have
+    fewer details than TCP's (attributes.MPTCP_FIELDS). `sysctl_files` is what the host sets at boot: of each `net.`
+    sysctl the line that wins.
     """
 
     time: float

@@ -30,6 +30,17 @@ from sockwatch.model.state import State
 MAGIC = b"sockwatch.capture/1\n"
 VERSION_1 = Path(__file__).with_name("version-1.capture")
 """Written by the first release; every later one must read it."""
+SYSCTLS = {
+    "net.core.somaxconn": "4096",
+    "net.ipv4.ip_local_port_range": "32768\t60999",
+    "net.ipv4.ip_local_reserved_ports": "",
+    "net.ipv4.tcp_abort_on_overflow": "0",
+    "net.ipv4.tcp_fin_timeout": "60",
+    "net.ipv4.tcp_max_tw_buckets": "131072",
+    "net.ipv4.tcp_tw_reuse": "2",
+    "net.ipv4.tcp_tw_reuse_delay": "1000",
+}
+"""What VERSION_1 has."""
 TABLES = ("sockets", "udp", "mptcp")
 Change = Callable[[dict[str, Any], dict[str, bytes]], object]
 
@@ -44,8 +55,15 @@ def example() -> Snapshot:
         builders.socket(State.CLOSE_WAIT, "[fd00::1]:80", "[fd00::2]:40001", inode=3, rtt=23.0, netns=1),
         builders.socket(State.TIME_WAIT, "127.0.0.1:40002", "127.0.0.1:80", timer=3, expires_ms=2**32 - 1),
         namespaces=[
-            builders.namespace(counters={"TcpExt.ListenOverflows": 2**64 - 1, "Tcp.MaxConn": -1}),
-            replace(builders.namespace("blue", tcp_fin_timeout="23"), lists_bound=False, inode=7),
+            replace(
+                builders.namespace(counters={"TcpExt.ListenOverflows": 2**64 - 1, "Tcp.MaxConn": -1}), sysctls=SYSCTLS
+            ),
+            replace(
+                builders.namespace("blue"),
+                sysctls={**SYSCTLS, "net.ipv4.tcp_fin_timeout": "23"},
+                lists_bound=False,
+                inode=7,
+            ),
         ],
         holders={1: [app, worker], 2: [worker], 3: []},
         gaps=[Gap(what="owners", why="2 processes: not looked at", count=2), Gap(what="dump", why="no", fatal=True)],

@@ -1,9 +1,11 @@
 import errno
 import os
+import secrets
 import socket
 import struct
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import given, strategies as st
 
 from diag_messages import Answer, Datagram, Kernel, attribute, body, done, error, message
 from sockwatch.collect import dump, netlink
+from sockwatch.collect.bytecode import in_ports
 from sockwatch.collect.dump import dump_sockets
 from sockwatch.errors import DumpError
 from sockwatch.model.snapshot import Asks, Gap
@@ -137,6 +140,61 @@ def test_details_are_bounded_and_the_gap_says_how_many_are_missing(monkeypatch: 
     assert np.count_nonzero(~np.isnan(found.sockets.detail("last_ack_recv"))) == 23
     assert [(gap.what, gap.count, gap.fatal) for gap in found.gaps] == [("socket details", 7, False)]
     assert len(found.sockets) == 70
+
+
+ESTABLISHED = Asks(states=frozenset({State.ESTABLISHED, State.CLOSE_WAIT}), details=frozenset({"last_ack_recv"}))
+
+
+def connections(count: int) -> list[bytes]:
+    """So many established ones of one server's port, whose cookies are their clients' ports."""
+    shutdown = attribute(8, b"\0")
+    ports = range(10_001, 10_001 + count)
+    return [body("10.0.0.1:80", f"10.0.0.2:{port}", cookie=port, attributes=shutdown + info(port)) for port in ports]
+
+
+def test_few_established_sockets_get_their_closer_look_with_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dump, "ESTABLISHED_LIMIT", 23)
+    rows = connections(23)
+    kernel = Kernel(host(rows, rows))
+    found = dump_sockets(ESTABLISHED, kernel)
+    assert (len(kernel.players), found.gaps) == (2, ())
+    assert np.array_equal(found.sockets.detail("last_ack_recv"), found.sockets.cookie)
+
+
+@pytest.mark.parametrize("others", [frozenset({State.CLOSE_WAIT}), frozenset()])
+def test_of_many_established_sockets_the_kernel_is_asked_for_a_part(
+    others: frozenset[State], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dump, "ESTABLISHED_LIMIT", 23)
+    monkeypatch.setattr(secrets, "randbelow", lambda _end: 10_050)
+    rows = connections(100)
+    asked: list[tuple[int, int]] = []
+
+    def answer(_family: int, states: int, extensions: int, sequence: int) -> Iterable[Datagram]:
+        asked.append((states, extensions))
+        part = rows[49:72] if extensions and states == 1 << State.ESTABLISHED else [] if extensions else rows
+        return [b"".join(message(row, sequence) for row in part) + done(sequence)]
+
+    kernel = Kernel(answer)
+    found = dump_sockets(replace(ESTABLISHED, states=others | {State.ESTABLISHED}), kernel)
+    every = (0x3FFE, 0)
+    assert asked == [every, *[(1 << state, 2) for state in others], (1 << State.ESTABLISHED, 2)]
+    filters = [player.sent[0][16 + 60 :] for player in kernel.players]
+    program = in_ports([(10_050, 10_072)])
+    assert filters == [*[b""] * (len(filters) - 1), struct.pack("=HH", 4 + len(program), 1) + program]
+    known = ~np.isnan(found.sockets.detail("last_ack_recv"))
+    assert sorted(found.sockets.cookie[known]) == list(range(10_050, 10_073))
+    assert [(gap.what, gap.count, gap.fatal) for gap in found.gaps] == [("socket details", 77, False)]
+
+
+def test_where_every_port_is_common_the_dump_is_read_as_far_as_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dump, "ESTABLISHED_LIMIT", 23)
+    attributes = attribute(8, b"\0") + info(5)
+    rows = [body("10.0.0.1:80", "10.0.0.2:80", cookie=n, attributes=attributes) for n in range(1, 101)]
+    asks = replace(ESTABLISHED, states=frozenset({State.ESTABLISHED}))
+    found = dump_sockets(asks, Kernel(host(rows, rows)))
+    assert np.count_nonzero(~np.isnan(found.sockets.detail("last_ack_recv"))) == 23
+    assert [(gap.what, gap.count) for gap in found.gaps] == [("socket details", 77)]
 
 
 def test_a_detail_that_does_not_exist_is_a_programming_error() -> None:

@@ -13,11 +13,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from netns import PrivateNetns, keep
+from sockwatch.collect import dump
 from sockwatch.collect.attributes import FIELDS
 from sockwatch.collect.dump import Dump, dump_sockets
 from sockwatch.collect.netlink import HEADER, TCPDIAG_GETSOCK, NetlinkSocket
@@ -288,6 +290,39 @@ def test_a_closer_look_at_one_state_changes_no_row_of_another(netns: PrivateNetn
     known = ~np.isnan(closer.detail("skmem_rcvbuf"))
     assert np.array_equal(known, closer.is_in_state(State.CLOSE_WAIT))
     assert (closer.detail("skmem_rcvbuf")[known] > 0).all()
+
+
+def look_at_a_part(asks: Asks, limit: int) -> Dump:
+    with mock.patch.object(dump, "ESTABLISHED_LIMIT", limit):
+        return dump_sockets(asks)
+
+
+def connect_many() -> None:
+    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        listener = keep(socket.create_server((address, 5000), family=family))
+        for _ in range(5 * MANY):
+            keep(socket.create_connection((address, 5000)))
+            keep(listener.accept()[0])
+
+
+def test_of_many_established_sockets_a_part_has_details_and_another_one_each_time() -> None:
+    asks = Asks(states=frozenset({State.ESTABLISHED, State.LISTEN}), details=frozenset({"rto"}))
+    seen: set[int] = set()
+    deadline = time.monotonic() + 20
+    with PrivateNetns() as netns:
+        netns.run(connect_many)
+        while len(seen) < 20 * MANY and time.monotonic() < deadline:
+            found = netns.run(look_at_a_part, asks, 4 * MANY)
+            table = found.sockets.in_state(State.ESTABLISHED)
+            known = ~np.isnan(table.detail("rto"))
+            assert len(table) == 20 * MANY
+            assert 2 * MANY < np.count_nonzero(known) <= 4 * MANY
+            assert [(gap.what, gap.count) for gap in found.gaps] == [("socket details", int((~known).sum()))]
+            assert not np.isnan(found.sockets.in_state(State.LISTEN).detail("rto")).any()
+            clients = Counter(np.maximum(table.sport, table.dport)[known].tolist())
+            assert set(clients.values()) <= {2, 4}  # both ends, and maybe the same port in the other family
+            seen.update(table.cookie[known].tolist())
+    assert len(seen) == 20 * MANY
 
 
 def make_idle_pair() -> None:

@@ -9,8 +9,10 @@ import pytest
 import builders
 from netns import PrivateNetns, keep
 from sockwatch.clock import SystemClock
+from sockwatch.collect import live
 from sockwatch.collect.live import LiveSource
 from sockwatch.model.snapshot import Asks, FollowUp, Gap, Snapshot
+from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State
 
 COUNT = 23
@@ -23,6 +25,7 @@ WITHOUT_SUSPECTS = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from sockwatch.clock import SystemClock
+from sockwatch.collect import live
 from sockwatch.collect.live import LiveSource
 from sockwatch.model.snapshot import Asks, FollowUp
 source = LiveSource(clock=SystemClock())
@@ -99,3 +102,53 @@ def test_a_look_from_outside_sees_the_same() -> None:
 def test_where_nobody_is_to_be_named_nothing_heavy_is_imported() -> None:
     package = str(Path(__file__).parents[2])
     assert subprocess.check_output([sys.executable, "-c", WITHOUT_SUSPECTS, package], text=True) == "[]\n"
+
+
+def bind_and_receive() -> None:
+    keep(socket.socket()).bind(("127.0.0.1", 4000))
+    keep(socket.socket()).bind(("127.0.0.1", 0))
+    keep(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)).bind(("127.0.0.1", 5353))
+
+
+def follow(netns: str, root: Path) -> Snapshot:
+    source = LiveSource(clock=ManualClock(), netns=netns, root=root)
+    snapshot = source.look(Asks(udp=True, mptcp=True, sysctl_files=True))
+    return source.follow_up(snapshot, FollowUp(suspects=SocketTable.empty(), autobound=True))
+
+
+def assert_asked_for(snapshot: Snapshot) -> None:
+    assert dict(zip(snapshot.sockets.sport == 4000, snapshot.sockets.autobound, strict=True)) == {True: 0, False: 1}
+    assert snapshot.udp.sport.tolist() == [5353]
+    assert len(snapshot.mptcp) == 0
+    assert snapshot.sysctl_files == ()
+    assert snapshot.gaps == ()
+
+
+@pytest.fixture
+def sysctl_conf(tmp_path: Path) -> Path:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/sysctl.conf").write_text("net.core.somaxconn = 23\n")
+    return tmp_path
+
+
+def test_what_is_asked_for_is_read_in_the_namespace_and_nobody_knows_which_files_it_had(sysctl_conf: Path) -> None:
+    with PrivateNetns() as netns:
+        netns.run(bind_and_receive)
+        assert_asked_for(netns.run(follow, "current", sysctl_conf))
+
+
+@pytest.mark.needs_root
+def test_what_is_asked_for_is_read_in_the_namespace_from_outside(sysctl_conf: Path) -> None:
+    with PrivateNetns() as netns:
+        netns.run(bind_and_receive)
+        assert_asked_for(follow(str(netns.path), sysctl_conf))
+
+
+def test_the_sysctl_files_are_those_of_the_initial_namespace(
+    sysctl_conf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "name_namespace", lambda _netns, _proc: ("host", 1, True))
+    with PrivateNetns() as netns:
+        [setting] = netns.run(follow, "current", sysctl_conf).sysctl_files
+        assert (setting.name, setting.value) == ("net.core.somaxconn", "23")
+        assert netns.run(look, "current").sysctl_files == ()
