@@ -1,159 +1,124 @@
-"""A sysctl that does nothing for what this host is doing, or hurts it.
+"""A sysctl that does nothing for what this host is doing, or hurts it, or is gone.
 
 What it sees:
-    net.ipv4.tcp_fin_timeout above 60 while closed sockets wait in FIN_WAIT_2: they live 2 x (T - 60) s, not T. The same
-    sysctl lowered while it is TIME_WAIT that piles up, for which it does nothing. net.ipv4.ip_local_port_range narrower
-    than the kernel's default while a port budget is half used.
+    Sysctls with another value than the kernel starts with, each held against what the sockets do now: tcp_fin_timeout,
+    tcp_tw_reuse and its delay, tcp_max_tw_buckets and tcp_rfc1337 against TIME_WAIT and FIN_WAIT_2;
+    ip_local_port_range and ip_local_reserved_ports against the port budgets and the listeners; somaxconn,
+    tcp_abort_on_overflow, tcp_max_syn_backlog and tcp_syncookies against the listeners' queues; tcp_keepalive_*,
+    tcp_retries2, tcp_orphan_retries and tcp_max_orphans against the connections without an answer. And lines of sysctl
+    files that set what the kernel no longer has, as tcp_tw_recycle.
 
 Why it matters:
-    Both are the first knobs that a search turns up, and both are often turned for the wrong reason. The finding that
-    the setting harms carries the warning; this one says why the knob is to blame, or why it did not help.
+    These are the knobs that a search turns up, and they are often turned for the wrong reason. The finding that the
+    setting harms carries the warning; this one says why the knob is to blame, or why it did not help.
 
 Kernel fields:
-    /proc/sys/net/ipv4; sockets in FIN_WAIT_2 and TIME_WAIT by state; port budgets as in port_exhaustion.
+    /proc/sys/net; states, queues and timers of the sockets; port budgets as in port_exhaustion; sockstat,
+    TcpExt.TCPTimeWaitOverflow; net.ipv4.tcp_ehash_entries (since 6.1), from which the kernel computes the defaults that
+    depend on memory: without it a lowered tcp_max_tw_buckets, tcp_max_orphans or tcp_max_syn_backlog is not noticed.
 
 When it is wrong:
-    A setting may have been chosen for a load that is not there at the moment.
+    A setting may have been chosen for a load that is not there at the moment. Kernels before 4.19 have tcp_tw_reuse=0
+    by themselves. A process may have overridden a sysctl for its own sockets.
 
 What to do:
-    Set it back to the default, or to what the finding says.
+    Set it back to the default, or to what the finding says, also in the sysctl file that sets it at boot.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
 
 import numpy as np
 
-from sockwatch.diagnose.age import TIME_WAIT_SECONDS
-from sockwatch.diagnose.detector import Detector, Settings
+from sockwatch.diagnose.detector import Detector
+from sockwatch.diagnose.misfits import lifetimes, queues, source_ports, time_wait
+from sockwatch.diagnose.misfits.gone import GONE, gone
+from sockwatch.diagnose.misfits.misfit import DEFAULTS, EHASH_ENTRIES, Host, Misfit, MisfitSettings, last_part
 from sockwatch.diagnose.ports import SYSCTLS, PortBudget, port_budgets
-from sockwatch.diagnose.verdict import Telling, plural, subject, tell
+from sockwatch.diagnose.verdict import Telling, tell
 from sockwatch.diagnose.window import Window
-from sockwatch.model.finding import Effect, Finding, Severity, SysctlAdvice
-from sockwatch.model.snapshot import Asks, Namespace
+from sockwatch.model.finding import Finding, Severity, Subject, SysctlAdvice
+from sockwatch.model.snapshot import Asks
 from sockwatch.model.sockets import SocketTable
-from sockwatch.model.state import State
 
 CODE = "sysctl_misfit"
-FIN_TIMEOUT = "net.ipv4.tcp_fin_timeout"
-PORT_RANGE = "net.ipv4.ip_local_port_range"
-DEFAULT_PORTS = 60999 - 32768 + 1
-"""How many ports the kernel's default range has (inet_net_init in net/ipv4/af_inet.c)."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MisfitSettings(Settings):
-    """From where on a host does what a setting does not fit."""
-
-    time_wait_sockets: int = 20
-    """A lowered tcp_fin_timeout: sockets in TIME_WAIT."""
-    time_wait_share: float = 0.25
-    """A lowered tcp_fin_timeout: their share of all sockets."""
-    used: float = 0.5
-    """A narrow ip_local_port_range: the used share of a port budget."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Misfit:
-    """One setting that does not fit, with the sockets it concerns."""
-
-    sysctl: str
-    value: str
-    effect: Effect
-    summary: str
-    why: str
-    remedy: str
-    sockets: SocketTable
+CHECKS: tuple[Callable[[Host], Iterator[Misfit]], ...] = (
+    time_wait.fin_timeout,
+    time_wait.tw_reuse,
+    time_wait.tw_reuse_delay,
+    time_wait.max_tw_buckets,
+    time_wait.rfc1337,
+    source_ports.port_range,
+    source_ports.reserved_ports,
+    queues.somaxconn,
+    queues.abort_on_overflow,
+    queues.max_syn_backlog,
+    queues.syncookies,
+    lifetimes.keepalive,
+    lifetimes.retries2,
+    lifetimes.orphan_retries,
+    lifetimes.max_orphans,
+    gone,
+)
+"""In the order in which a finding tells them."""
 
 
 def detect(window: Window, settings: MisfitSettings) -> Iterator[Finding]:
     """One finding per namespace, with every setting that does not fit."""
-    narrow = any(_is_narrow(namespace) for namespace in window.namespaces)
-    budgets = tuple(port_budgets(window, settings.used)) if narrow else ()
-    for index, namespace in enumerate(window.namespaces):
-        misfits = [*_fin_timeout(window, index, settings), *_port_range(namespace, budgets)]
-        if not misfits:
-            continue
-        sockets = SocketTable.concatenate([m.sockets for m in misfits])
-        _, once = np.unique(sockets.cookie, return_index=True)
-        sockets = sockets.take(once)
-        telling = Telling(
-            summary="sysctl " + "; ".join(m.summary for m in misfits),
-            cause=" ".join(f"{m.sysctl.rpartition('.')[2]}: {m.why}." for m in misfits),
-            remedies=tuple(m.remedy for m in misfits),
-        )
-        finding = tell(
-            window,
-            sockets,
-            telling,
-            code=CODE,
-            variant=None,
-            severity=Severity.INFO,
-            subject=subject(window, sockets, local=False, remote=False),
-            held=SocketTable.empty(),
-        )
-        advice = tuple(SysctlAdvice(name=m.sysctl, value=m.value, effect=m.effect, why=m.why) for m in misfits)
-        yield replace(finding, sysctls=advice)
+
+    @cache
+    def every_budget() -> tuple[PortBudget, ...]:
+        return tuple(port_budgets(window, settings.used))
+
+    for index in range(len(window.namespaces)):
+        host = Host(window=window, netns=index, settings=settings, every_budget=every_budget)
+        misfits = [misfit for check in CHECKS for misfit in check(host)]
+        if misfits:
+            yield _tell(host, misfits)
 
 
-def _fin_timeout(window: Window, netns: int, settings: MisfitSettings) -> Iterator[Misfit]:
-    timeout = window.namespaces[netns].number(FIN_TIMEOUT)
-    if timeout is None or timeout == TIME_WAIT_SECONDS:
-        return
-    here = window.sockets.netns == netns
-    orphaned = here & window.sockets.is_in_state(State.FIN_WAIT_2) & (window.sockets.inode == 0)
-    orphans = window.sockets.take(orphaned)
-    waits = here & window.sockets.is_in_state(State.TIME_WAIT)
-    if timeout > TIME_WAIT_SECONDS and len(orphans):
-        yield Misfit(
-            sysctl=FIN_TIMEOUT,
-            value=str(timeout),
-            effect=Effect.HELPS,
-            summary=f"tcp_fin_timeout={timeout} keeps {plural(len(orphans), 'closed socket')} in FIN_WAIT_2 for "
-            f"{2 * (timeout - int(TIME_WAIT_SECONDS))} s",
-            why="above 60 the kernel keeps the full socket for T - 60 s and then a small one for as long again, which "
-            "makes 2 x (T - 60) s; at 60 or below it is T",
-            remedy="Set it to 60 or less: sysctl -w net.ipv4.tcp_fin_timeout=60.",
-            sockets=orphans,
-        )
-    least = max(settings.time_wait_sockets, settings.time_wait_share * int(here.sum()))
-    if timeout < TIME_WAIT_SECONDS and waits.sum() >= least:
-        waiting = window.sockets.take(waits)
-        yield Misfit(
-            sysctl=FIN_TIMEOUT,
-            value=str(timeout),
-            effect=Effect.NONE,
-            summary=f"tcp_fin_timeout={timeout} does nothing for {plural(len(waiting))} in TIME_WAIT",
-            why="it ends FIN_WAIT_2 of closed sockets; TIME_WAIT is 60 s, compiled in",
-            remedy="Leave it at 60: a short value only gives slow peers less time to close.",
-            sockets=waiting,
-        )
-
-
-def _is_narrow(namespace: Namespace) -> bool:
-    ends = namespace.port_range()
-    return ends is not None and ends[1] - ends[0] + 1 < DEFAULT_PORTS
-
-
-def _port_range(namespace: Namespace, budgets: tuple[PortBudget, ...]) -> Iterator[Misfit]:
-    ends = namespace.port_range()
-    fullest = next((budget for budget in budgets if budget.namespace is namespace), None)
-    if ends is None or fullest is None or not _is_narrow(namespace):
-        return
-    yield Misfit(
-        sysctl=PORT_RANGE,
-        value=" ".join(map(str, ends)),
-        effect=Effect.HELPS,
-        summary=f"ip_local_port_range has {ends[1] - ends[0] + 1:,} ports and one destination uses "
-        f"{fullest.used:,} of them",
-        why=f"the kernel's default has {DEFAULT_PORTS:,} ports for each destination; this range was made narrower",
-        remedy="Widen it: sysctl -w net.ipv4.ip_local_port_range='32768 60999'.",
-        sockets=fullest.sockets,
+def _tell(host: Host, misfits: list[Misfit]) -> Finding:
+    sockets = SocketTable.concatenate([m.sockets for m in misfits])
+    _, once = np.unique(sockets.cookie, return_index=True)
+    # Values and paths are somebody else's text, in which a brace is a brace.
+    telling = Telling(
+        summary="sysctl " + "; ".join(_literal(m.summary) for m in misfits),
+        cause=" ".join(f"{', '.join(map(last_part, m.values))}: {_literal(m.why)}." for m in misfits),
+        remedies=tuple(_literal(m.remedy) for m in misfits),
     )
+    finding = tell(
+        host.window,
+        sockets.take(once),
+        telling,
+        code=CODE,
+        variant=None,
+        severity=Severity.INFO,
+        subject=Subject(netns=host.namespace.name),
+        netns=host.netns,
+        held=SocketTable.empty(),
+    )
+    advice = tuple(
+        SysctlAdvice(name=name, value=value, effect=m.effect, why=m.why)
+        for m in misfits
+        for name, value in m.values.items()
+    )
+    return replace(finding, sysctls=advice)
+
+
+def _literal(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 DETECTOR = Detector(
-    asks=Asks(sysctls=SYSCTLS | {FIN_TIMEOUT}),
+    asks=Asks(
+        sysctls=SYSCTLS
+        | DEFAULTS.keys()
+        | GONE.keys()
+        | {EHASH_ENTRIES, time_wait.MAX_TW_BUCKETS, queues.MAX_SYN_BACKLOG, lifetimes.MAX_ORPHANS},
+        sysctl_files=True,
+    ),
     settings=MisfitSettings(),
     detect=detect,
 )
