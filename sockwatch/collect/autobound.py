@@ -7,10 +7,11 @@ import numpy as np
 from sockwatch.collect.bytecode import NAMED_PORT
 from sockwatch.collect.dump import read_tcp
 from sockwatch.collect.inet_diag import EVERY_STATE
-from sockwatch.collect.merge import drop_doubles, find
+from sockwatch.collect.merge import drop_doubles
 from sockwatch.collect.netlink import NetlinkSocket
 from sockwatch.collect.passes import Connect, Plain
 from sockwatch.errors import DumpError
+from sockwatch.model.identity import find_cookies
 from sockwatch.model.snapshot import Gap
 from sockwatch.model.sockets import AUTOBOUND_UNKNOWN, SHUTDOWN_UNKNOWN, SocketTable
 
@@ -28,6 +29,6 @@ def fill_autobound(table: SocketTable, connect: Connect = NetlinkSocket) -> tupl
         return table, (Gap(what="autobound ports", why=str(error)),)
     drop_doubles(named.rows)
     column = np.where(table.shutdown == SHUTDOWN_UNKNOWN, AUTOBOUND_UNKNOWN, 1).astype(np.uint8)
-    place = find(named.rows["cookie"], table.cookie)
+    place = find_cookies(named.rows["cookie"], table.cookie)
     column[place[place >= 0]] = 0
     return replace(table, autobound=column), tuple(gaps)

@@ -4,12 +4,11 @@ Cookies are numbered as sockets are first listed, so their low bits spread well:
 every row, and only the rest is sorted.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from sockwatch.collect.columns import Columns
+from sockwatch.model.identity import find_cookies, slots
 
 _FEW_BITS = 20
 
@@ -22,7 +21,7 @@ def drop_doubles(columns: Columns) -> NDArray[np.intp] | None:
     cookies = columns["cookie"]
     numbers = np.arange(len(cookies), dtype=np.int32)
     bits = max(len(cookies).bit_length() + 1, _FEW_BITS)
-    slot = _slot(cookies, bits)
+    slot = slots(cookies, bits)
     holder = np.empty(1 << bits, np.int32)
     holder[slot] = numbers
     displaced = holder[slot] != numbers
@@ -48,30 +47,10 @@ def merge(table: Columns, fresher: Columns) -> NDArray[np.intp]:
 
     Neither holds a cookie twice. Returns for each row of `fresher` its row in `table`.
     """
-    place = find(fresher["cookie"], table["cookie"])
+    place = find_cookies(fresher["cookie"], table["cookie"])
     new = np.flatnonzero(place < 0)
     place[new] = np.arange(len(table), len(table) + len(new))
     for name, column in table.extend(len(new)).items():
         column[:] = fresher[name][new]
         table[name][place] = fresher[name]
     return place
-
-
-def find(wanted: NDArray[np.uint64], cookies: NDArray[np.uint64]) -> NDArray[np.intp]:
-    """Where in `cookies` each wanted one is, or -1; fast where few are wanted of many. Neither holds one twice."""
-    place = np.full(len(wanted), -1, np.intp)
-    if not len(wanted):
-        return place
-    plausible = np.zeros(1 << _FEW_BITS, np.bool_)
-    plausible[_slot(wanted, _FEW_BITS)] = True
-    rows = np.flatnonzero(plausible[_slot(cookies, _FEW_BITS)])
-    order = np.argsort(wanted)
-    ordered: NDArray[Any] = wanted[order]
-    at = np.minimum(np.searchsorted(ordered, cookies[rows]), len(ordered) - 1)
-    same = ordered[at] == cookies[rows]
-    place[order[at[same]]] = rows[same]
-    return place
-
-
-def _slot(cookies: NDArray[np.uint64], bits: int) -> NDArray[np.int32]:
-    return (cookies & np.uint64((1 << bits) - 1)).astype(np.int32)

@@ -5,14 +5,20 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from sockwatch.diagnose.window import Window
 from sockwatch.model.address import is_any
 from sockwatch.model.grouping import group
+from sockwatch.model.identity import NOT_THERE, find_cookies
 from sockwatch.model.snapshot import Snapshot
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State
 
 DETAILS = frozenset({"bytes_acked", "bytes_sent", "bytes_retrans", "notsent_bytes"})
 """The details that tell the role; a detector that wants roles asks for them."""
+
+
+_FIN_SENT = (State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSING, State.LAST_ACK)
+"""The application has closed: a FIN is in the send queue, has been sent, or is acknowledged."""
 
 
 class Role(IntEnum):
@@ -27,21 +33,37 @@ def roles(sockets: SocketTable) -> NDArray[np.int8]:
     """The Role of each socket, from one look.
 
     tcpi_bytes_acked counts the SYN and the FIN that this end sent, tcpi_bytes_sent counts neither (tcp_output.c,
-    tcp_input.c). What is acknowledged beyond the data that was sent is therefore 1 for the SYN of an active opener,
-    plus 1 for an acknowledged or queued FIN. The queue is read without the socket's lock, so a busy sender can show
-    any number: everything but the two possible values is UNKNOWN. The byte counts came with v4.19.
+    tcp_input.c). What is acknowledged or queued beyond the data that was sent is therefore 1 for the SYN of an active
+    opener, plus 1 for a FIN that has been sent; a FIN is the last byte of its queue, so it has been if nothing there
+    is unsent. The queue is read without the socket's lock, so a busy sender can show any number: everything but the
+    two possible values is UNKNOWN. The byte counts came with v4.19. Who is in SYN_SENT called connect().
     """
+    unsent = sockets.detail("notsent_bytes")
     excess = (
         sockets.detail("bytes_acked")
         + sockets.send_q
-        - sockets.detail("notsent_bytes")
+        - unsent
         - (sockets.detail("bytes_sent") - sockets.detail("bytes_retrans"))
     )
-    excess = np.where(sockets.is_in_state(State.FIN_WAIT_2), excess - 1, excess)
-    readable = sockets.is_in_state(State.ESTABLISHED, State.CLOSE_WAIT, State.FIN_WAIT_2)
+    finished = sockets.is_in_state(*_FIN_SENT)
+    excess = np.where(finished & (unsent == 0), excess - 1, excess)
+    readable = finished | sockets.is_in_state(State.ESTABLISHED, State.CLOSE_WAIT)
     role = np.full(len(sockets), Role.UNKNOWN, np.int8)
     role[readable & (excess == 0)] = Role.ACCEPTED
-    role[readable & (excess == 1)] = Role.CONNECTED
+    role[(readable & (excess == 1)) | sockets.is_in_state(State.SYN_SENT)] = Role.CONNECTED
+    return role
+
+
+def lasting_roles(window: Window, sockets: SocketTable) -> NDArray[np.int8]:
+    """The Role of each socket, from both looks: one that is UNKNOWN now is what it was then, as no role changes."""
+    role = roles(sockets)
+    unknown = np.flatnonzero(role == Role.UNKNOWN)
+    if window.previous is None or not len(unknown):
+        return role
+    before = window.previous.sockets
+    place = find_cookies(sockets.cookie[unknown], before.cookie)
+    found = place != NOT_THERE
+    role[unknown[found]] = roles(before.take(place[found]))
     return role
 
 
@@ -72,9 +94,13 @@ def _agrees(listeners: SocketTable, sockets: SocketTable, *columns: str) -> NDAr
     return present[groups.index[len(sockets) :]]
 
 
-def serves(snapshot: Snapshot, sockets: SocketTable) -> NDArray[np.bool_]:
-    """Which sockets are the serving end: accepted ones, and where the role is unknown those on a listening port."""
-    role = roles(sockets)
+def serves(snapshot: Snapshot, sockets: SocketTable, role: NDArray[np.int8] | None = None) -> NDArray[np.bool_]:
+    """Which sockets are the serving end: accepted ones, and where the role is unknown those on a listening port.
+
+    `role` are their roles where more is known than this look tells (lasting_roles).
+    """
+    if role is None:
+        role = roles(sockets)
     on_listener = listened_ports(snapshot)[sockets.netns, sockets.sport]
     serving: NDArray[np.bool_] = (role == Role.ACCEPTED) | ((role == Role.UNKNOWN) & on_listener)
     return serving

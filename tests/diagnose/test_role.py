@@ -1,9 +1,11 @@
 from typing import Any
 
 import pytest
+from hypothesis import given, strategies as st
 
-from builders import namespace, snapshot, socket, table
-from sockwatch.diagnose.role import Role, listened_ports, listeners_of, roles, serves
+from builders import later, namespace, snapshot, socket, table
+from sockwatch.diagnose.role import Role, lasting_roles, listened_ports, listeners_of, roles, serves
+from sockwatch.diagnose.window import Window
 from sockwatch.model.state import State
 
 SENT: dict[str, Any] = {"bytes_sent": 100.0, "bytes_retrans": 0.0, "notsent_bytes": 0.0, "bytes_acked": 100.0}
@@ -22,8 +24,12 @@ A = "10.0.0.1:8080", "10.0.0.7:40000"
         (State.FIN_WAIT_2, 101, Role.ACCEPTED),
         (State.FIN_WAIT_2, 102, Role.CONNECTED),
         (State.FIN_WAIT_2, 100, Role.UNKNOWN),
-        (State.LAST_ACK, 101, Role.UNKNOWN),
-        (State.FIN_WAIT_1, 101, Role.UNKNOWN),
+        (State.LAST_ACK, 101, Role.ACCEPTED),
+        (State.FIN_WAIT_1, 102, Role.CONNECTED),
+        (State.CLOSING, 100, Role.UNKNOWN),
+        (State.SYN_SENT, 0, Role.CONNECTED),
+        (State.SYN_RECV, 100, Role.UNKNOWN),
+        (State.TIME_WAIT, 101, Role.UNKNOWN),
     ],
 )
 def test_the_syn_and_the_fin_count_among_the_acknowledged_bytes(state: State, bytes_acked: int, role: Role) -> None:
@@ -41,10 +47,56 @@ def test_what_is_queued_not_sent_or_sent_twice_does_not_change_the_role() -> Non
     assert roles(table([socket(State.ESTABLISHED, *A, **busy)])).tolist() == [Role.CONNECTED]
 
 
+@given(
+    opened=st.booleans(),
+    state=st.sampled_from(
+        (
+            State.ESTABLISHED,
+            State.CLOSE_WAIT,
+            State.FIN_WAIT_1,
+            State.FIN_WAIT_2,
+            State.CLOSING,
+            State.LAST_ACK,
+        )
+    ),
+    written=st.integers(0, 2**31),
+    shares=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    repeated=st.integers(0, 10_000),
+)
+def test_the_role_is_that_of_a_sender_whose_sequence_numbers_are_followed(
+    *, opened: bool, state: State, written: int, shares: tuple[float, float], repeated: int
+) -> None:
+    """As the kernel counts: SYN, data and FIN take sequence numbers, and only data counts as sent."""
+    closed = state not in (State.ESTABLISHED, State.CLOSE_WAIT)
+    end = opened + written + closed  # write_seq, where an accepted end begins to count after its SYN
+    sent = end if state == State.FIN_WAIT_2 else max(int(end * shares[0]), int(opened))  # snd_nxt
+    acked = sent if state == State.FIN_WAIT_2 else max(int(sent * shares[1]), int(opened))  # snd_una
+    row = socket(
+        state,
+        *A,
+        send_q=end - acked,
+        notsent_bytes=float(end - sent),
+        bytes_acked=float(acked),
+        bytes_sent=float(min(sent - opened, written) + repeated),
+        bytes_retrans=float(repeated),
+    )
+    assert roles(table([row])).tolist() == [Role.CONNECTED if opened else Role.ACCEPTED]
+
+
 def test_a_kernel_without_the_byte_counts_tells_no_role() -> None:
     without: dict[str, Any] = {name: value for name, value in SENT.items() if name != "bytes_sent"}
     rows = [socket(State.ESTABLISHED, *A), socket(State.ESTABLISHED, *A, **without)]
     assert roles(table(rows)).tolist() == [Role.UNKNOWN, Role.UNKNOWN]
+
+
+def test_a_role_that_a_busy_sender_hides_is_what_it_was_at_the_look_before() -> None:
+    rows = [socket(State.ESTABLISHED, *A, cookie=n, **(SENT | {"bytes_acked": 100.0 + n})) for n in (0, 1, 7)]
+    now = [row | {"bytes_acked": 5_000.0, "cookie": n} for n, row in ((50, rows[0]), (1, rows[1]), (8, rows[2]))]
+    then = snapshot(rows[0] | {"cookie": 50}, *rows[1:])
+    seen = Window(current=later(snapshot(*now), 10.0), previous=then)
+    assert lasting_roles(seen, seen.sockets).tolist() == [Role.ACCEPTED, Role.CONNECTED, Role.UNKNOWN]
+    assert lasting_roles(Window(current=seen.current), seen.sockets).tolist() == [Role.UNKNOWN] * 3
+    assert serves(seen.current, seen.sockets, lasting_roles(seen, seen.sockets)).tolist() == [True, False, False]
 
 
 def test_listened_ports_are_those_of_each_namespace() -> None:

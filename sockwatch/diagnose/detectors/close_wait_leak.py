@@ -126,7 +126,7 @@ def detect(window: Window, settings: Settings) -> Iterator[Finding]:
     """One finding per variant, process and service end; one per listener for what was never accepted."""
     sockets, ages = _old(window, settings)
     variant = _variants(sockets)
-    serving = role.serves(window.current, sockets) | (variant == NEVER_ACCEPTED)
+    serving = role.serves(window.current, sockets, role.lasting_roles(window, sockets)) | (variant == NEVER_ACCEPTED)
     ends = find_ends(window.current, sockets)
     peer_gone = peer_is_local(window.current, sockets) & ~ends.here
     for rows in split(window.owners.of(sockets), *service_end(sockets, serving), apart=(variant, sockets.netns)):

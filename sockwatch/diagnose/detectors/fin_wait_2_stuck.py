@@ -106,7 +106,7 @@ def detect(window: Window, settings: StuckSettings) -> Iterator[Finding]:
     """One finding per process and service end for held sockets; per source and remote end for orphans."""
     sockets, ages = _old(window, settings)
     orphaned = sockets.inode == 0
-    serving = role.serves(window.current, sockets)
+    serving = role.serves(window.current, sockets, role.lasting_roles(window, sockets))
     source = tuple(np.where(orphaned, column, 0) for column in (sockets.src_hi, sockets.src_lo))
     keys = (window.owners.of(sockets), *service_end(sockets, serving), *source)
     for rows in split(*keys, apart=(orphaned, sockets.netns)):
