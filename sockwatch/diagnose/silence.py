@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 
 from sockwatch.diagnose.age import Ages, Seconds
 from sockwatch.diagnose.detector import Settings
+from sockwatch.diagnose.verdict import ANY
 from sockwatch.diagnose.window import Window
-from sockwatch.model.finding import Severity
+from sockwatch.model.finding import Severity, Subject
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State, Timer
 
@@ -31,6 +32,14 @@ class SilenceSettings(Settings):
     """A warning from this share of the service's connections on; fewer are info."""
     clients: int = 10
     """A warning from so many clients of a service on: a client may vanish at any time, and fewer are info."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatSettings(SilenceSettings):
+    """The same for what is repeated until it is answered."""
+
+    retransmits: int = 3
+    """What was sent counts as unanswered when it was repeated so often in a row; less is an ordinary loss."""
 
 
 def silences(sockets: SocketTable) -> Ages:
@@ -129,6 +138,14 @@ def severity(
     few = bool(serving.all()) and len(sockets) < settings.clients
     ordinary = few or share(window, sockets, serving, *states) < settings.share
     return Severity.INFO if ordinary else Severity.WARNING
+
+
+def peer(about: Subject, *, serving: bool) -> str:
+    """Who does not answer, in a sentence: the service by its address, clients by what they have in common."""
+    address = str(about.remote).removesuffix(f":{ANY}").strip("[]")
+    if not serving:
+        return str(about.remote)
+    return "the other end" if address == ANY else address
 
 
 def _ports(numbers: NDArray[np.uint16]) -> NDArray[np.bool_]:

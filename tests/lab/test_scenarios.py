@@ -21,7 +21,11 @@ STATES = {
     "close_wait_leak/fin_not_seen": {"close_wait": 23, "fin_wait_2": 23, "listen": 1},
     "close_wait_leak/never_accepted": {"close_wait": 23, "fin_wait_2": 23, "listen": 1},
     "close_wait_leak/not_closed": {"close_wait": 23, "fin_wait_2": 23, "listen": 1},
+    "closing_stuck/fin_wait_1": {"fin_wait_1": 23, "listen": 1},
+    "closing_stuck/last_ack": {"last_ack": 23, "listen": 1},
     "connect_unanswered": {"syn_sent": 23},
+    "dead_peer/keepalive_probing": {"established": 23, "listen": 1},
+    "dead_peer/retransmitting": {"established": 23, "listen": 1},
     "fin_timeout_above_60": {"fin_wait_2": 23, "listen": 1},
     "fin_timeout_for_time_wait": {"time_wait": 23, "listen": 1},
     "fin_wait_2_stuck/held": {"fin_wait_2": 23, "listen": 1},
@@ -29,6 +33,7 @@ STATES = {
     "half_close_done_right": {"time_wait": 23, "listen": 1},
     "keepalive_time_without_keepalive": {"established": 46, "listen": 1},
     "knobs_for_a_full_accept_queue": {"established": 46, "syn_sent": 7, "listen": 1},
+    "idle_without_keepalive": {"established": 23, "listen": 1},
     "lottery": {"established": 1},
     "port_range_over_a_service": {"listen": 1},
     "port_exhaustion/connect_budget": {"established": 48, "listen": 2},
@@ -45,6 +50,8 @@ STATES = {
     "time_wait_buildup/server_side": {"time_wait": 23, "listen": 1},
     "time_wait_buildup/table_full": {"time_wait": 23, "listen": 1},
     "tw_reuse_for_a_server": {"time_wait": 23, "listen": 1},
+    "vanished_clients": {"established": 23, "listen": 1},
+    "zero_window_stall": {"established": 46, "listen": 1},
 }
 """What ss must count on each stage."""
 
@@ -68,9 +75,16 @@ def test_the_findings_are_those_declared_and_ss_counts_the_same_sockets(name: st
     [
         "close_wait_leak/not_closed",
         "close_wait_leak/never_accepted",
+        "closing_stuck/fin_wait_1",
+        "closing_stuck/last_ack",
+        "connect_unanswered",
+        "dead_peer/keepalive_probing",
+        "dead_peer/retransmitting",
         "fin_wait_2_stuck/held",
+        "idle_without_keepalive",
         "port_exhaustion/connect_budget",
         "time_wait_buildup/server_side",
+        "zero_window_stall",
     ],
 )
 def test_the_findings_are_the_same_in_ipv6_and_on_a_dual_stack_listener(name: str, family: str) -> None:
