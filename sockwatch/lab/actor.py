@@ -214,6 +214,21 @@ class Actor:
         for connection in self._connections:
             while data := connection.recv(READ_BYTES):
                 size += len(data)
+    @verb("binds UDP port {port} with a receive buffer of {buffer} bytes, and does not read")
+    def neglect_datagrams(self, port: int, buffer: int) -> None:
+        """Open a UDP socket that nobody reads; the kernel doubles what is asked for as its buffer (socket(7))."""
+        opened = self._open(kind=socket.SOCK_DGRAM, dual_stack=self._family is Family.MAPPED)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        opened.bind((self._family.listening, port))
+        self._connections.append(opened)
+
+    @verb("sends {count} datagrams to UDP port {port}")
+    def send_datagrams(self, port: int, count: int) -> None:
+        """Send small datagrams, from a socket of their own."""
+        with self._open(kind=socket.SOCK_DGRAM) as sender:
+            for _ in range(count):
+                sender.sendto(b"x", (self._family.loopback, port))
+
         return size
 
     @verb("calls shutdown(SHUT_WR) on {which} and keeps the sockets")
@@ -276,9 +291,9 @@ class Actor:
         while self._connections:
             self._connections.pop().close()
 
-    def _open(self, *, dual_stack: bool = False) -> socket.socket:
+    def _open(self, *, kind: socket.SocketKind = socket.SOCK_STREAM, dual_stack: bool = False) -> socket.socket:
         family = socket.AF_INET6 if dual_stack or self._family is Family.IPV6 else socket.AF_INET
-        opened = socket.socket(family, socket.SOCK_STREAM)
+        opened = socket.socket(family, kind)
         opened.settimeout(TIMEOUT_SECONDS)
         if family == socket.AF_INET6:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual_stack)
