@@ -99,6 +99,7 @@ class Actor:
         self._family = family
         self._listeners: list[socket.socket] = []
         self._connections: list[socket.socket] = []
+        self._own_ports: list[int] = []
 
     @verb("listens on port {port} (backlog {backlog}, SO_REUSEADDR {reuse_address})")
     def listen(self, port: int, *, backlog: int = 128, reuse_address: bool = True) -> None:
@@ -143,6 +144,18 @@ class Actor:
             except OSError:
                 connection.close()
                 raise
+            self._connections.append(connection)
+            self._own_ports.append(connection.getsockname()[1])
+
+    @verb("connects to port {port} again, from each source port that it had, and does not wait")
+    def connect_again(self, port: int) -> None:
+        """Send SYNs with the four-tuples of all connections so far."""
+        for own in self._own_ports:
+            connection = self._open()
+            connection.bind((self._family.loopback, own))
+            connection.settimeout(0)
+            connection.connect_ex((self._family.loopback, port))
+            connection.settimeout(TIMEOUT_SECONDS)
             self._connections.append(connection)
 
     @verb("starts to connect to port {port}, {times}, and does not wait")
@@ -201,19 +214,6 @@ class Actor:
             return attempt
         raise TimeoutError
 
-    @verb("sends {size} bytes on each connection")
-    def send(self, size: int) -> None:
-        """Write to every connection."""
-        for connection in self._connections:
-            connection.sendall(b"x" * size)
-
-    @verb("reads each connection to its end of file")
-    def read_to_end(self) -> int:
-        """Read everything that comes before the FIN; how many bytes that were."""
-        size = 0
-        for connection in self._connections:
-            while data := connection.recv(READ_BYTES):
-                size += len(data)
     @verb("binds UDP port {port} with a receive buffer of {buffer} bytes, and does not read")
     def neglect_datagrams(self, port: int, buffer: int) -> None:
         """Open a UDP socket that nobody reads; the kernel doubles what is asked for as its buffer (socket(7))."""
@@ -229,6 +229,19 @@ class Actor:
             for _ in range(count):
                 sender.sendto(b"x", (self._family.loopback, port))
 
+    @verb("sends {size} bytes on each connection")
+    def send(self, size: int) -> None:
+        """Write to every connection."""
+        for connection in self._connections:
+            connection.sendall(b"x" * size)
+
+    @verb("reads each connection to its end of file")
+    def read_to_end(self) -> int:
+        """Read everything that comes before the FIN; how many bytes that were."""
+        size = 0
+        for connection in self._connections:
+            while data := connection.recv(READ_BYTES):
+                size += len(data)
         return size
 
     @verb("calls shutdown(SHUT_WR) on {which} and keeps the sockets")
