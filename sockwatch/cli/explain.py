@@ -12,7 +12,8 @@ from sockwatch.errors import UsageError
 from sockwatch.export.layout import BOLD, Line, paint, wrap
 
 if TYPE_CHECKING:
-    from sockwatch.cli.glossary import StateEntry, SysctlEntry
+    from sockwatch.cli.glossary.states import StateEntry
+    from sockwatch.cli.glossary.sysctls import SysctlEntry
     from sockwatch.cli.parser import Parser
 
 _INDENT = "  "
@@ -35,7 +36,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _list(width: int) -> Iterator[Line]:
-    from sockwatch.cli.glossary import STATES, SYSCTLS
+    from sockwatch.cli.glossary.states import STATES
+    from sockwatch.cli.glossary.sysctls import SYSCTLS
     from sockwatch.diagnose.registry import codes, explanation
 
     yield Line("Findings", style=BOLD)
@@ -51,7 +53,8 @@ def _list(width: int) -> Iterator[Line]:
 
 def _explain(word: str, width: int) -> list[Line]:
     """The explanation of `word`. Raises UsageError."""
-    from sockwatch.cli.glossary import STATES, SYSCTLS
+    from sockwatch.cli.glossary.states import STATES
+    from sockwatch.cli.glossary.sysctls import SYSCTLS
     from sockwatch.diagnose.registry import codes, load_detectors
     from sockwatch.nearest import unknown
 
@@ -114,6 +117,7 @@ def _sysctl(name: str, entry: "SysctlEntry", width: int) -> Iterator[Line]:
     yield from _entry("does", entry.does, width)
     yield from _entry("does not", entry.does_not, width)
     yield from _entry("default", entry.default, width)
+    yield from _entry("since", f"Linux {entry.since}", width)
 
 
 def _entry(label: str, text: str, width: int) -> Iterator[Line]:

@@ -2,7 +2,8 @@ from collections.abc import Callable
 
 import pytest
 
-from sockwatch.cli.glossary import STATES, SYSCTLS
+from sockwatch.cli.glossary.states import STATES
+from sockwatch.cli.glossary.sysctls import SYSCTLS
 from sockwatch.diagnose.registry import codes, load_detectors
 from sockwatch.model.state import State
 

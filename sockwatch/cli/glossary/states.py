@@ -1,7 +1,4 @@
-"""The TCP states and the sysctls that people reach for, as `sockwatch explain` tells them.
-
-Facts are of Linux; where RFC 9293 and Linux differ, Linux is told.
-"""
+"""The twelve TCP states."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,15 +18,6 @@ class StateEntry:
     timer: str
     sysctl: str
     myth: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SysctlEntry:
-    """A sysctl; `default` is that of a current kernel."""
-
-    does: str
-    does_not: str
-    default: str
 
 
 STATES: Mapping[State, StateEntry] = {
@@ -143,68 +131,5 @@ STATES: Mapping[State, StateEntry] = {
         sysctl=NO_SYSCTL,
         myth="That what no listing shows takes no port. It removes its port from those that connect() may choose, for "
         "every destination. The kernel lists such sockets since 6.8.",
-    ),
-}
-
-SYSCTLS: Mapping[str, SysctlEntry] = {
-    "net.ipv4.tcp_fin_timeout": SysctlEntry(
-        does="Bounds fin_wait_2 of sockets that were closed, so that no process holds them. Up to 60 it is that many "
-        "seconds; a value T above 60 gives 2 x (T - 60) seconds. It holds for sockets closed after the change.",
-        does_not="Shorten time_wait (60 s, compiled in), end close_wait, end a half-closed socket that a process still "
-        "holds, or bound fin_wait_1 and last_ack.",
-        default="60",
-    ),
-    "net.ipv4.ip_local_port_range": SysctlEntry(
-        does="The ports that connect() and bind() to port 0 choose from, both ends included. connect() takes ports of "
-        "the parity of the low end first and the other half when those are used up.",
-        does_not="Limit the connections of a host: the budget is one range per source address, destination address and "
-        "destination port. It does limit those who bind() first without IP_BIND_ADDRESS_NO_PORT.",
-        default="32768 60999",
-    ),
-    "net.ipv4.ip_local_reserved_ports": SysctlEntry(
-        does="Ports in the range that the kernel never chooses by itself. A service that listens inside the range "
-        "belongs here: then no client takes its port while it restarts, and no client connects to itself there.",
-        does_not="Keep anybody from binding such a port explicitly.",
-        default="empty",
-    ),
-    "net.ipv4.tcp_tw_reuse": SysctlEntry(
-        does="Lets connect() reuse a port whose connection to the same destination is in time_wait for longer than "
-        "tcp_tw_reuse_delay. 0: never, 1: always, 2: on loopback addresses only.",
-        does_not="Help a server: accepted connections choose no port. Nor does it reuse fin_wait_2.",
-        default="2",
-    ),
-    "net.ipv4.tcp_tw_reuse_delay": SysctlEntry(
-        does="How long, in milliseconds, a connection must have been in time_wait before tcp_tw_reuse may reuse it.",
-        does_not="Shorten time_wait. 0 is refused.",
-        default="1000",
-    ),
-    "net.ipv4.tcp_max_tw_buckets": SysctlEntry(
-        does="Caps how many sockets may be in time_wait, orphaned fin_wait_2 included. What is beyond vanishes at "
-        "once, and TcpExt.TCPTimeWaitOverflow counts it.",
-        does_not="Cure anything when lowered: it takes away the protection that time_wait gives.",
-        default="depends on memory",
-    ),
-    "net.core.somaxconn": SysctlEntry(
-        does="Caps the backlog that an application gives to listen(), at the moment of that call.",
-        does_not="Change a listener that already listens, or help one whose application asked for less, or speed up an "
-        "application that does not accept.",
-        default="4096",
-    ),
-    "net.ipv4.tcp_max_syn_backlog": SysctlEntry(
-        does="Limits half-open connections of a listener, with tcp_syncookies=0 only.",
-        does_not="Matter with syncookies, which are on by default: then the listener's own backlog is the limit. It "
-        "does nothing about a full accept queue.",
-        default="depends on memory",
-    ),
-    "net.ipv4.tcp_abort_on_overflow": SysctlEntry(
-        does="Answers the last ACK of a handshake with a RST when the accept queue is full, so that the client fails "
-        "at once instead of waiting.",
-        does_not="Make room in the queue. SYNs that arrive at a full queue are dropped in silence all the same.",
-        default="0",
-    ),
-    "net.ipv4.tcp_tw_recycle": SysctlEntry(
-        does="Nothing: it is gone since Linux 4.12, because it broke clients behind NAT.",
-        does_not="Exist. A sysctl file that names it is from an old guide; remove the line.",
-        default="gone",
     ),
 }
