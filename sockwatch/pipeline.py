@@ -8,9 +8,11 @@ from typing import Any, Protocol
 from sockwatch.clock import Clock
 from sockwatch.diagnose.detector import Detector
 from sockwatch.diagnose.run import diagnose, find_follow_up
+from sockwatch.diagnose.what_if import rule, suppose
 from sockwatch.diagnose.window import Window
+from sockwatch.errors import UsageError
 from sockwatch.model.finding import Finding, Severity
-from sockwatch.model.report import NamespaceCounts, Report, Result, Status
+from sockwatch.model.report import NamespaceCounts, Report, Result, Status, WhatIf
 from sockwatch.model.snapshot import Asks, FollowUp, Gap, Snapshot
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State
@@ -31,7 +33,9 @@ class Source(Protocol):
 class Pipeline:
     """Owns what is carried from step to step. `stage` says what is being done, for a deadline's message.
 
-    `also_name` chooses further sockets whose holders are looked up, for those who ask about one service.
+    `also_name` chooses further sockets whose holders are looked up, for those who ask about one service. With
+    `supposed`, sysctls by full name with other values than they have, each step is judged a second time as if they had
+    them.
     """
 
     def __init__(
@@ -41,12 +45,15 @@ class Pipeline:
         clock: Clock,
         *,
         also_name: Callable[[SocketTable], SocketTable] | None = None,
+        supposed: Mapping[str, str] | None = None,
     ) -> None:
         self._source = source
         self._detectors = detectors
         self._clock = clock
         self._also_name = also_name
-        self._asks = Asks.union(d.asks for d in detectors.values())
+        self._supposed = supposed or {}
+        asks = [d.asks for d in detectors.values()]
+        self._asks = Asks.union([*asks, Asks(sysctls=frozenset(self._supposed))])
         self._timings_ms: dict[str, float] = {}
         self.snapshot: Snapshot | None = None
         """The last look, with owners."""
@@ -58,7 +65,10 @@ class Pipeline:
         with self._during("collect"):
             snapshot = self._source.look(self._asks)
         with self._during("owners"):
-            wanted = find_follow_up(Window(current=snapshot, previous=previous), self._detectors)
+            seen = Window(current=snapshot, previous=previous)
+            wanted = find_follow_up(seen, self._detectors)
+            if self._supposed:
+                wanted = FollowUp.union(wanted, find_follow_up(self._suppose(seen), self._detectors))
             if self._also_name is not None:
                 suspects = SocketTable.concatenate([wanted.suspects, self._also_name(snapshot.sockets)])
                 wanted = replace(wanted, suspects=suspects)
@@ -67,11 +77,34 @@ class Pipeline:
         return snapshot
 
     def step(self) -> Report:
-        """One look and its verdict. Raises DumpError when the sockets cannot be read."""
+        """One look and its verdict. Raises DumpError when the sockets cannot be read.
+
+        Raises UsageError where a supposed sysctl is not there.
+        """
         previous = self.snapshot
         snapshot = self.look()
+        seen = Window(current=snapshot, previous=previous)
+        report = self._judge(seen)
+        if not self._supposed:
+            return report
+        what_if = WhatIf(
+            sysctls=self._supposed,
+            takes_effect={name: rule(name).takes_effect for name in self._supposed},
+            before=report,
+        )
+        return replace(self._judge(self._suppose(seen)), what_if=what_if)
+
+    def _suppose(self, seen: Window) -> Window:
+        for name in self._supposed:
+            if not any(name in namespace.sysctls for namespace in seen.namespaces):
+                raise UsageError(f"--what-if {name}: there is no such sysctl where it was looked, or it cannot be read")
+        previous = None if seen.previous is None else suppose(seen.previous, self._supposed)
+        return replace(seen, current=suppose(seen.current, self._supposed), previous=previous)
+
+    def _judge(self, seen: Window) -> Report:
+        snapshot = seen.current
         with self._during("diagnose"):
-            findings, outcomes = diagnose(Window(current=snapshot, previous=previous), self._detectors)
+            findings, outcomes = diagnose(seen, self._detectors)
         failed = [Gap(what=o.code, why=o.why, fatal=True) for o in outcomes if o.result is Result.FAILED]
         no_data = [Gap(what=o.code, why=o.why) for o in outcomes if o.result is Result.NO_DATA]
         gaps = (*snapshot.gaps, *failed, *no_data)

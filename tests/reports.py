@@ -17,7 +17,7 @@ from sockwatch.model.finding import (
     Subject,
     SysctlAdvice,
 )
-from sockwatch.model.report import NamespaceCounts, Report, Status
+from sockwatch.model.report import NamespaceCounts, Report, Status, WhatIf
 from sockwatch.model.snapshot import Gap, Namespace
 from sockwatch.model.state import State
 from sockwatch.pipeline import status_of
@@ -152,10 +152,16 @@ OWNERS_GAP = Gap(what="owners", why="no permission to read the file descriptors 
 
 
 def sick() -> Report:
-    """One of everything."""
-    return report(
-        overflow(), leak(), note(), gaps=[OWNERS_GAP], by_state={State.CLOSE_WAIT: 23, State.TIME_WAIT: 200_000}
+    """One of everything; it supposes a sysctl, which cures nothing."""
+    findings, counts = (overflow(), leak(), note()), {State.CLOSE_WAIT: 23, State.TIME_WAIT: 200_000}
+    name = "net.ipv4.tcp_fin_timeout"
+    what_if = WhatIf(
+        sysctls={name: "30"},
+        takes_effect={name: "For sockets that are closed from then on."},
+        before=report(*findings, gaps=[OWNERS_GAP], by_state=counts),
     )
+    supposed = [namespace(counters={"TcpExt.ListenOverflows": 5, "sockstat.TCP.tw": 391}, tcp_fin_timeout="30")]
+    return report(*findings, gaps=[OWNERS_GAP], by_state=counts, namespaces=supposed, what_if=what_if)
 
 
 def healthy() -> Report:

@@ -22,7 +22,8 @@ PERFDATA_TIMEOUT_SECONDS = 9.0
 DEFAULT_CONFIG = Path("/etc/sockwatch/config.toml")
 
 _EPILOG = """\
-exit code: 0 ok, 1 warning, 2 critical, 3 unknown (or a wrong option)
+exit code: 0 ok, 1 warning, 2 critical, 3 unknown (or a wrong option); with
+--what-if that of the verdict as if, so that 0 means it would be fine
 
 On a terminal the worst findings are told in full and the rest in short, so
 that all stays on one screen; in a pipe, every warning is told in full.
@@ -54,6 +55,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
         help="current (default), a name in /run/netns, or a path such as /proc/PID/ns/net",
     )
     add("--from", dest="capture", metavar="CAPTURE", help="judge a capture (- is stdin) instead of this host")
+    add(
+        "--what-if",
+        action="append",
+        default=[],
+        metavar="SYSCTL=VALUE",
+        help="judge the same look as if the sysctl had that value, and show what changes (repeatable)",
+    )
     add("--only", action="append", default=[], metavar="CODE[/VARIANT]", help="look for this only (repeatable)")
     add("--ignore", action="append", default=[], metavar="CODE[/VARIANT]", help="leave this out (repeatable)")
     add("--listen", action="append", default=[], type=port, metavar="PORT", help="only what listens here (repeatable)")
@@ -80,6 +88,11 @@ def run(options: argparse.Namespace) -> int:
     service = Service(
         ports=frozenset(options.listen), processes=frozenset(options.process), units=frozenset(options.unit)
     )
+    supposed: Mapping[str, str] = {}
+    if options.what_if:
+        from sockwatch.cli.what_if import suppositions
+
+        supposed = suppositions(options.what_if, detectors)
     timeout = options.timeout or (PERFDATA_TIMEOUT_SECONDS if options.perfdata else None)
     pipeline: Pipeline | None = None
     try:
@@ -90,6 +103,7 @@ def run(options: argparse.Namespace) -> int:
                 wanted_detectors(detectors, kinds),
                 clock,
                 also_name=service.sockets if service else None,
+                supposed=supposed,
             )
             report = _steps(pipeline, clock, looks, options.sample)
             snapshot = pipeline.snapshot
@@ -110,6 +124,8 @@ def run(options: argparse.Namespace) -> int:
 def _refuse_contradictions(options: argparse.Namespace) -> None:
     if options.json and options.perfdata:
         raise UsageError("--json and --perfdata: only one of them")
+    if options.what_if and options.perfdata:
+        raise UsageError("--what-if and --perfdata: a plugin says what is, not what if")
     if options.capture is not None and options.sample is not None:
         raise UsageError("--sample looks at this host; a capture given with --from has its looks already")
     if options.capture is not None and options.netns is not None:
@@ -202,6 +218,14 @@ def _print(report: "Report", options: argparse.Namespace) -> None:
         from sockwatch.export.perfdata import render
 
         emit(render(report))
+    elif report.what_if is not None:
+        from sockwatch.export.what_if import render_what_if
+
+        emit(
+            render_what_if(
+                report, report.what_if, width=terminal_width(), colour=wants_colour(), one_screen=is_terminal()
+            )
+        )
     else:
         from sockwatch.export.terminal import render_report
 

@@ -1,6 +1,6 @@
 """What of a report the user asked for: kinds of findings, and those that concern one service."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,7 +65,8 @@ def wanted_detectors(detectors: Detectors, kinds: Kinds) -> Detectors:
 
 
 def select_kinds(report: Report, kinds: Kinds) -> Report:
-    """The report with the wanted kinds of findings, and the status that follows from them."""
+    """The report with the wanted kinds of findings, and the status that follows from them; also what it compares."""
+    report = _also_before(report, lambda before: select_kinds(before, kinds))
     findings = tuple(f for f in report.findings if kinds.wants(f.code, f.variant))
     return replace(report, findings=findings, status=status_of(findings, report.gaps))
 
@@ -104,6 +105,7 @@ def select_service(report: Report, snapshot: Snapshot, service: Service) -> Repo
     processes holds the sockets or their other ends. A part of the service that is not there, and findings that cannot
     be matched because their process is unknown, become gaps; the first kind is fatal: what is not there is not fine.
     """
+    report = _also_before(report, lambda before: select_service(before, snapshot, service))
     table = snapshot.sockets
     holders = snapshot.owners.of(table)
     seen = {process.pid: process for process in snapshot.owners.processes}
@@ -123,6 +125,12 @@ def select_service(report: Report, snapshot: Snapshot, service: Service) -> Repo
             why = "their process is not known, so they cannot be matched by --process or --unit and are left out"
             gaps = (*gaps, Gap(what="findings", why=why, count=unmatched))
     return replace(report, findings=concerning, gaps=gaps, status=status_of(concerning, gaps))
+
+
+def _also_before(report: Report, select: Callable[[Report], Report]) -> Report:
+    if report.what_if is None:
+        return report
+    return replace(report, what_if=replace(report.what_if, before=select(report.what_if.before)))
 
 
 def _concerns(finding: Finding, ports: set[int], pids: set[int]) -> bool:

@@ -74,7 +74,7 @@ def ages(window: Window, sockets: SocketTable) -> Ages:
 
 def fin_timeouts(snapshot: Snapshot, sockets: SocketTable) -> Seconds:
     """net.ipv4.tcp_fin_timeout of each socket's namespace, in seconds."""
-    values = [n.number("net.ipv4.tcp_fin_timeout") for n in snapshot.namespaces]
+    values = [n.number_kept("net.ipv4.tcp_fin_timeout") for n in snapshot.namespaces]
     known = np.array([FIN_TIMEOUT_SECONDS if v is None else v for v in values])
     return known[sockets.netns]
 

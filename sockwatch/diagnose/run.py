@@ -13,11 +13,7 @@ from sockwatch.model.sockets import SocketTable
 
 def find_follow_up(window: Window, detectors: Mapping[str, Detector[Any]]) -> FollowUp:
     """What the detectors want to know once they have seen the sockets."""
-    asked = [_follow_up(window, detector) for detector in detectors.values()]
-    return FollowUp(
-        suspects=SocketTable.concatenate([one.suspects for one in asked]),
-        autobound=any(one.autobound for one in asked),
-    )
+    return FollowUp.union(*(_follow_up(window, detector) for detector in detectors.values()))
 
 
 def _follow_up(window: Window, detector: Detector[Any]) -> FollowUp:

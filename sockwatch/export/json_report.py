@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sockwatch.model.finding import Finding, SocketRow
+from sockwatch.model.finding import Finding, SocketRow, Subject
 from sockwatch.model.printable import printable
-from sockwatch.model.report import NamespaceCounts, Report
+from sockwatch.model.report import NamespaceCounts, Report, WhatIf
 from sockwatch.model.snapshot import Process
 from sockwatch.model.state import State
 
@@ -37,23 +37,19 @@ def report_object(report: Report) -> dict[str, Any]:
         "sysctls": dict(first.sysctls) if first else {},
         "namespaces": [_namespace(counts) for counts in report.namespaces],
         "timings_ms": {name: round(value, _DIGITS) for name, value in report.timings_ms.items()},
+        **({"what_if": _what_if(report.what_if)} if report.what_if else {}),
     }
 
 
 def finding_object(finding: Finding) -> dict[str, Any]:
     """One finding, keys in the order of the schema; `holders` only where more than one process holds the sockets."""
-    subject, other = finding.subject, finding.other_end
+    other = finding.other_end
     holders = [_process(process) for process in finding.holders]
     return {
         "code": finding.code,
         "variant": finding.variant,
         "severity": finding.severity.value,
-        "subject": {
-            "netns": printable(subject.netns),
-            "local": subject.local,
-            "remote": subject.remote,
-            "process": _process(subject.process),
-        },
+        "subject": _subject(finding.subject),
         **({"holders": holders} if len(holders) > 1 else {}),
         "other_end": {"state": other.state.label, "process": _process(other.process)} if other else None,
         "count": finding.count,
@@ -70,6 +66,29 @@ def finding_object(finding: Finding) -> dict[str, Any]:
     }
 
 
+def _what_if(what_if: WhatIf) -> dict[str, Any]:
+    before = what_if.before
+    real = before.namespaces[0].namespace.sysctls if before.namespaces else {}
+    return {
+        "sysctls": dict(what_if.sysctls),
+        "takes_effect": dict(what_if.takes_effect),
+        "before": {
+            "status": before.status.value,
+            "sysctls": {name: real[name] for name in what_if.sysctls if name in real},
+            "findings": [
+                {
+                    "code": finding.code,
+                    "variant": finding.variant,
+                    "severity": finding.severity.value,
+                    "subject": _subject(finding.subject),
+                    "count": finding.count,
+                }
+                for finding in before.findings
+            ],
+        },
+    }
+
+
 def _namespace(counts: NamespaceCounts) -> dict[str, Any]:
     return {
         "netns": printable(counts.namespace.name),
@@ -81,6 +100,15 @@ def _namespace(counts: NamespaceCounts) -> dict[str, Any]:
 
 def _counts(total: int, by_state: Mapping[State, int | None]) -> dict[str, Any]:
     return {"total": total, "by_state": {state.label: by_state.get(state) for state in State}}
+
+
+def _subject(subject: Subject) -> dict[str, Any]:
+    return {
+        "netns": printable(subject.netns),
+        "local": subject.local,
+        "remote": subject.remote,
+        "process": _process(subject.process),
+    }
 
 
 def _process(process: Process | None) -> dict[str, Any] | None:

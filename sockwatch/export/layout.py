@@ -11,6 +11,9 @@ RED, GREEN, YELLOW = "31", "32", "33"
 BOLD, DIM = ";1", "2"
 """SGR parameters (ECMA-48); a colour and BOLD may be joined."""
 
+INDENT = "  "
+LABEL_WIDTH = 12
+
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _TWO_MINUTES = 120
 
@@ -49,6 +52,15 @@ def wrap(text: str, width: int, indent: str, *, hang: int = 0) -> list[Line]:
         break_on_hyphens=False,
     )
     return [Line("", row) for row in rows]
+
+
+def labelled(
+    label: str, text: str, width: int, *, at: int = LABEL_WIDTH, indent: str = INDENT, style: str = DIM, hang: int = 0
+) -> list[Line]:
+    """`label` in its column and `text` wrapped beside it; further lines are indented by `hang` more."""
+    lead = f"{indent}{label}".ljust(at)
+    rows = wrap(text, width, " " * at, hang=hang)
+    return [Line(lead, rows[0].text[at:], style), *(Line("", row.text) for row in rows[1:])] if rows else []
 
 
 def number(value: int) -> str:

@@ -9,7 +9,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 
-from sockwatch.export.layout import BOLD, DIM, GREEN, RED, YELLOW, Line, duration, ends_text, number, paint, wrap
+from sockwatch.export.layout import (
+    BOLD,
+    DIM,
+    GREEN,
+    INDENT,
+    LABEL_WIDTH,
+    RED,
+    YELLOW,
+    Line,
+    duration,
+    ends_text,
+    labelled,
+    number,
+    paint,
+    wrap,
+)
 from sockwatch.model.finding import Effect, Finding, OtherEnd, Severity, SysctlAdvice
 from sockwatch.model.report import Report, Status
 from sockwatch.model.snapshot import Gap, Process
@@ -21,10 +36,8 @@ SHORT_LINES = 3
 MAX_NAMES = 3
 MAX_GAPS = 5
 
-_INDENT = "  "
-_LABEL_WIDTH = 12
-_STATUS_STYLE = {Status.OK: GREEN, Status.WARNING: YELLOW, Status.CRITICAL: RED, Status.UNKNOWN: YELLOW}
-_SEVERITY_STYLE = {Severity.INFO: DIM, Severity.WARNING: YELLOW, Severity.CRITICAL: RED}
+STATUS_STYLE = {Status.OK: GREEN, Status.WARNING: YELLOW, Status.CRITICAL: RED, Status.UNKNOWN: YELLOW}
+SEVERITY_STYLE = {Severity.INFO: DIM, Severity.WARNING: YELLOW, Severity.CRITICAL: RED}
 _EFFECT_LABEL = {Effect.HELPS: "helps", Effect.LIMITS: "limits", Effect.NONE: "no help"}
 
 
@@ -33,7 +46,7 @@ def render_report(report: Report, *, width: int = 80, colour: bool = False, one_
     head = [*_verdict(report, width), Line()]
     told = _decisive(report)
     gaps = [gap for gap in report.gaps if gap is not told]
-    foot = [*_counts(report, width), *_gaps(gaps, width, MAX_GAPS if one_screen else len(gaps))]
+    foot = [*_counts(report, width), *not_seen(gaps, width, MAX_GAPS if one_screen else None)]
     room = SCREEN_LINES - len(head) - len(foot) if one_screen else None
     body = _findings(report.findings, width, room)
     return paint([*head, *body, *foot] if body else [*head[:-1], *foot], colour=colour)
@@ -44,15 +57,20 @@ def render_finding(finding: Finding, *, width: int = 80, colour: bool = False) -
     return paint(_full(finding, width), colour=colour)
 
 
-def _verdict(report: Report, width: int) -> list[Line]:
-    when = datetime.fromtimestamp(report.time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+def outcome(report: Report) -> str:
+    """How many findings there are; an empty string where there is none."""
     counts = {s: sum(f.severity is s for f in report.findings) for s in Severity}
     parts = [
         _plural(counts[Severity.CRITICAL], "critical finding"),
         _plural(counts[Severity.WARNING], "warning"),
         _plural(counts[Severity.INFO], "note"),
     ]
-    found = ", ".join(part for part in parts if part)
+    return ", ".join(part for part in parts if part)
+
+
+def _verdict(report: Report, width: int) -> list[Line]:
+    when = datetime.fromtimestamp(report.time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    found = outcome(report)
     looked = f"in {_plural(report.total, 'TCP socket') or '0 TCP sockets'}, {when}"
     if (gap := _decisive(report)) is not None:
         text = f"{report.host}: {gap.what}: {gap.why}; {found or 'nothing else'} {looked}"
@@ -61,7 +79,7 @@ def _verdict(report: Report, width: int) -> list[Line]:
     else:
         text = f"{report.host}: {found} {looked}"
     label = report.status.value
-    return _labelled(label, text, width, at=len(label) + 2, indent="", style=_STATUS_STYLE[report.status] + BOLD)
+    return labelled(label, text, width, at=len(label) + 2, indent="", style=STATUS_STYLE[report.status] + BOLD)
 
 
 def _decisive(report: Report) -> Gap | None:
@@ -114,14 +132,14 @@ def _short(finding: Finding, width: int, *, reason: bool = False) -> list[Line]:
     if reason and finding.cause:
         text += f". {finding.cause}"
     label = finding.severity.value
-    return _labelled(label, text, width, at=10, indent="", style=_SEVERITY_STYLE[finding.severity])
+    return labelled(label, text, width, at=10, indent="", style=SEVERITY_STYLE[finding.severity])
 
 
 def _full(finding: Finding, width: int) -> list[Line]:
     label = finding.severity.value
     return [
-        Line(label, f"  {finding.name}", _SEVERITY_STYLE[finding.severity] + BOLD, BOLD),
-        *wrap(finding.summary, width, _INDENT),
+        Line(label, f"  {finding.name}", SEVERITY_STYLE[finding.severity] + BOLD, BOLD),
+        *wrap(finding.summary, width, INDENT),
         *_fields(_facts(finding), width),
         *_remedies(finding.remedies, width),
         *_fields(((_EFFECT_LABEL[s.effect], _advice(s)) for s in _by_effect(finding.sysctls)), width),
@@ -192,7 +210,7 @@ def _remedies(remedies: tuple[str, ...], width: int) -> list[Line]:
         return list(_fields([("do", remedies[0])], width))
     lines: list[Line] = []
     for i, remedy in enumerate(remedies, 1):
-        lines += _labelled("do" if i == 1 else "", f"{i}. {remedy}", width, style=BOLD, hang=3)
+        lines += labelled("do" if i == 1 else "", f"{i}. {remedy}", width, style=BOLD, hang=3)
     return lines
 
 
@@ -210,18 +228,19 @@ def _counts(report: Report, width: int) -> list[Line]:
     known.sort(key=lambda pair: -pair[1])
     parts = [f"{label} {number(n)}" for label, n in known]
     parts += [f"{s.label} ?" for s, n in report.by_state.items() if n is None]
-    return _labelled("sockets", ", ".join(parts) or "none", width, indent="")
+    return labelled("sockets", ", ".join(parts) or "none", width, indent="")
 
 
-def _gaps(gaps: Sequence[Gap], width: int, most: int) -> list[Line]:
+def not_seen(gaps: Sequence[Gap], width: int, most: int | None) -> list[Line]:
+    """The gaps, at most so many of them."""
     lines: list[Line] = []
     for gap in gaps[:most]:
         said = gap.why.startswith(f"{number(gap.count)} ")
         count = f" ({number(gap.count)})" if gap.count > 1 and not said else ""
         style = YELLOW if gap.fatal else DIM
-        lines += _labelled("" if lines else "not seen", f"{gap.what}{count}: {gap.why}", width, indent="", style=style)
-    if len(gaps) > most:
-        lines.append(Line("".ljust(_LABEL_WIDTH), f"and {len(gaps) - most} more"))
+        lines += labelled("" if lines else "not seen", f"{gap.what}{count}: {gap.why}", width, indent="", style=style)
+    if most is not None and len(gaps) > most:
+        lines.append(Line("".ljust(LABEL_WIDTH), f"and {len(gaps) - most} more"))
     return lines
 
 
@@ -234,13 +253,4 @@ def _plain(value: float | str) -> str:
 def _fields(pairs: Iterable[tuple[str, str]], width: int) -> Iterator[Line]:
     for label, text in pairs:
         if text:
-            yield from _labelled(label, text, width, style=DIM)
-
-
-def _labelled(
-    label: str, text: str, width: int, *, at: int = _LABEL_WIDTH, indent: str = _INDENT, style: str = DIM, hang: int = 0
-) -> list[Line]:
-    """`label` in its column and `text` wrapped beside it; further lines are indented by `hang` more."""
-    lead = f"{indent}{label}".ljust(at)
-    rows = wrap(text, width, " " * at, hang=hang)
-    return [Line(lead, rows[0].text[at:], style), *(Line("", row.text) for row in rows[1:])] if rows else []
+            yield from labelled(label, text, width, style=DIM)

@@ -65,3 +65,16 @@ class Report:
     namespaces: tuple[NamespaceCounts, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+    what_if: "WhatIf | None" = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhatIf:
+    """What a report supposes: sysctls by name with the values that they do not have, and the report without that.
+
+    `takes_effect` says for each what it means for the sockets that are there when it is set.
+    """
+
+    sysctls: Mapping[str, str]
+    takes_effect: Mapping[str, str]
+    before: Report

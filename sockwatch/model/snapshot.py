@@ -66,6 +66,14 @@ class FollowUp:
     autobound: bool = False
     """Whether the column `autobound` is filled."""
 
+    @staticmethod
+    def union(*wanted: "FollowUp") -> "FollowUp":
+        """Everything that any of them wants."""
+        return FollowUp(
+            suspects=SocketTable.concatenate([one.suspects for one in wanted]),
+            autobound=any(one.autobound for one in wanted),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
@@ -121,7 +129,8 @@ class Namespace:
     `name` is "host" for the initial one, else the name it was asked by, else `net:[INODE]`. `counters` are
     /proc/net/{snmp,netstat,sockstat} as `TcpExt.ListenOverflows`, `sockstat.TCP.tw`. A sysctl or counter that is not
     there is one that this kernel or namespace does not have. `lists_bound` says whether this kernel
-    lists sockets that are bound and not connected (TCPF_BOUND_INACTIVE, v6.8, 91051f003948).
+    lists sockets that are bound and not connected (TCPF_BOUND_INACTIVE, v6.8, 91051f003948). `kept` is empty but for
+    `check --what-if`: there `sysctls` has what is supposed, and `kept` the real values that the sockets go on with.
     """
 
     name: str
@@ -130,11 +139,15 @@ class Namespace:
     lists_bound: bool
     counters: Mapping[str, int] = field(default_factory=dict)
     sysctls: Mapping[str, str] = field(default_factory=dict)
+    kept: Mapping[str, str] = field(default_factory=dict)
 
     def number(self, sysctl: str) -> int | None:
         """The sysctl as a number; None where it is absent or no single number."""
-        value = self.sysctls.get(sysctl, "").strip()
-        return int(value) if value.lstrip("-").isdecimal() else None
+        return _number(self.sysctls.get(sysctl, ""))
+
+    def number_kept(self, sysctl: str) -> int | None:
+        """As `number`, of a sysctl that sockets read once: what those of this look were made with."""
+        return _number(self.kept.get(sysctl, self.sysctls.get(sysctl, "")))
 
     def port_range(self) -> tuple[int, int] | None:
         """net.ipv4.ip_local_port_range, both ends inclusive; it holds for IPv6 as well. None where it is no range."""
@@ -149,6 +162,11 @@ class Namespace:
             if _is_port(low) and _is_port(high or low):
                 reserved[int(low) : int(high or low) + 1] = True
         return reserved
+
+
+def _number(value: str) -> int | None:
+    number = value.strip()
+    return int(number) if number.lstrip("-").isdecimal() else None
 
 
 def _is_port(text: str) -> bool:

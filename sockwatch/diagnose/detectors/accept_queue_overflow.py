@@ -151,7 +151,7 @@ def _drops_since(window: Window, listeners: SocketTable) -> NDArray[np.float64]:
 
 def _capped_by_somaxconn(window: Window, listeners: SocketTable) -> NDArray[np.bool_]:
     """Whose limit is somaxconn itself; where that cannot be read nobody's."""
-    limits = [namespace.number("net.core.somaxconn") for namespace in window.namespaces]
+    limits = [namespace.number_kept("net.core.somaxconn") for namespace in window.namespaces]
     somaxconn = np.array([np.inf if limit is None else limit for limit in limits])
     capped: NDArray[np.bool_] = listeners.send_q >= somaxconn[listeners.netns]
     return capped
