@@ -244,6 +244,12 @@ class Actor:
                 size += len(data)
         return size
 
+    @verb("reads up to {size} bytes from each connection")
+    def read(self, size: int) -> None:
+        """Make some room in every receive queue; there must be something in it."""
+        for connection in self._connections:
+            connection.recv(size)
+
     @verb("calls shutdown(SHUT_WR) on {which} and keeps the sockets")
     def half_close(self, count: int | None = None) -> None:
         """Send a FIN and go on receiving, on every connection or on the `count` oldest."""

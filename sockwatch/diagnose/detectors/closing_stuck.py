@@ -18,7 +18,8 @@ When it is wrong:
 
 What to do:
     See whether the peer is up. Nothing has to be done for the sockets: without a descriptor the kernel drops them
-    after tcp_orphan_retries. With a zero window and a living peer it does not; then the peer's program has to read.
+    after tcp_orphan_retries. With a closed window and a living peer that takes some five minutes, until the probes are
+    two minutes apart (tcp_probe_timer in net/ipv4/tcp_timer.c), and what was not read is lost: the peer has to read.
 """
 
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ from sockwatch.diagnose.age import Ages
 from sockwatch.diagnose.detector import Detector
 from sockwatch.diagnose.ends import describe_ends, find_ends
 from sockwatch.diagnose.silence import RepeatSettings
-from sockwatch.diagnose.verdict import Advice, Evidence, Telling, age_evidence, service_end, split, subject, tell
+from sockwatch.diagnose.verdict import Advice, Evidence, Telling, age_evidence, named, service_end, split, subject, tell
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Effect, Finding
 from sockwatch.model.snapshot import Asks
@@ -40,6 +41,7 @@ from sockwatch.model.state import State, Timer
 
 CODE = "closing_stuck"
 VARIANTS = ("fin_wait_1", "last_ack")
+ZERO_WINDOW = "zero_window"
 STATES = (State.FIN_WAIT_1, State.LAST_ACK)
 CONNECTED = tuple(state for state in State if state not in {State.LISTEN, State.BOUND, State.CLOSE})
 """A service under load is seen by what it closed as well, so its TIME_WAIT counts."""
@@ -69,12 +71,8 @@ TELLINGS = {
     "fin_wait_1": Telling(
         summary="{how_many} closed on this side: {where} does not acknowledge the FIN",
         cause="The kernel repeats the FIN, and the data before it, and gets no acknowledgement: the peer is gone, or "
-        "the network between drops the packets. Those with a zero window have a peer that lives and does not read; "
-        "the kernel keeps asking it.",
-        remedies=(
-            IS_IT_THERE,
-            "If the evidence has zero_window: find out why the program over there does not read.",
-        ),
+        "the network between drops the packets.",
+        remedies=(IS_IT_THERE, "If it is alive: look for a firewall that forgot the connection and drops its packets."),
         advice=ADVICE,
     ),
     "last_ack": Telling(
@@ -87,7 +85,22 @@ TELLINGS = {
         ),
         advice=ADVICE,
     ),
+    ZERO_WINDOW: Telling(
+        summary="{how_many} closed on this side: {where} does not read the data before the FIN",
+        cause="The other end lives and does not read: its receive buffer is full and its window closed, so the data "
+        "and the FIN behind it wait. The kernel gives up in some five minutes, and the data is lost.",
+        remedies=("Find out why {where} does not read: a stack dump shows where it is stuck.",),
+        advice=(
+            Advice(
+                name=ORPHAN_RETRIES,
+                effect=Effect.NONE,
+                why="it counts probes without an answer, and a living peer answers",
+            ),
+            ADVICE[-1],
+        ),
+    ),
 }
+"""By variant, and for fin_wait_1 where most wait for a closed window."""
 
 
 def detect(window: Window, settings: RepeatSettings) -> Iterator[Finding]:
@@ -99,18 +112,21 @@ def detect(window: Window, settings: RepeatSettings) -> Iterator[Finding]:
         group = sockets.take(rows)
         name = State(int(group.state[0])).label
         about = subject(window, group)
+        other_end = describe_ends(find_ends(window.current, group), window.owners)
+        who = silence.peer(about, serving=bool(serving[rows].all()))
+        waiting = 2 * int((group.timer == Timer.PROBE).sum()) > len(group)
         yield tell(
             window,
             group,
-            TELLINGS[name],
+            TELLINGS[ZERO_WINDOW if waiting else name],
             code=CODE,
             variant=name,
             severity=silence.severity(window, group, serving[rows], settings, *CONNECTED),
             subject=about,
-            other_end=describe_ends(find_ends(window.current, group), window.owners),
+            other_end=other_end,
             ages=ages.take(rows),
             evidence=_evidence(window, group, serving[rows]) | age_evidence(ages.take(rows), certain=True),
-            where=silence.peer(about, serving=bool(serving[rows].all())),
+            where=named(other_end.process) if waiting and other_end and other_end.process else who,
         )
 
 
@@ -128,7 +144,8 @@ def _stuck(window: Window, settings: RepeatSettings) -> tuple[SocketTable, Ages]
     orphans = silence.min_ages(settings, silence.lives(window, ORPHAN_RETRIES, zero_means=ORPHAN_RETRIES_OF_ZERO))
     held = silence.min_ages(settings, silence.lives(window, RETRIES))
     ages = silence.silences(sockets)
-    old = ages.surely(np.where(sockets.inode == 0, orphans[sockets.netns], held[sockets.netns]))
+    ended = np.where(sockets.inode == 0, orphans[sockets.netns], held[sockets.netns])
+    old = ages.surely(np.where(sockets.timer == Timer.PROBE, settings.min_age, ended))
     return sockets.take(old), ages.take(old)
 
 

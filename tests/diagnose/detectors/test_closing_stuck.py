@@ -5,7 +5,7 @@ import pytest
 from builders import namespace, process, socket, window
 from sockwatch.diagnose.detectors.closing_stuck import DETECTOR
 from sockwatch.diagnose.window import Window
-from sockwatch.model.finding import Finding, Severity
+from sockwatch.model.finding import Effect, Finding, Severity
 from sockwatch.model.state import State, Timer
 
 SERVER = process(812, "orders-api")
@@ -103,11 +103,31 @@ def test_a_dead_server_is_a_warning_at_the_first_connection() -> None:
 def test_data_behind_a_zero_window_is_counted_and_its_reader_named() -> None:
     row = closing(0, timer=Timer.PROBE, retransmits=0, rto=0.2e6, backoff=8.0, expires_ms=42_000, send_q=10_497)
     there = socket(State.ESTABLISHED, "10.0.0.7:50000", "10.0.0.1:8080", inode=9)
-    [finding] = detect(window(LISTENER, row, there, holders={9: [READER]}))
+    seen = window(LISTENER, row, there, holders={9: [READER]}, namespaces=[DEFAULTS])
+    [finding] = detect(seen)
     assert finding.evidence["zero_window"] == finding.evidence["data_before_fin"] == 1
     assert finding.oldest_seconds == pytest.approx(60.2)
     assert finding.other_end is not None
     assert finding.other_end.process == READER
+    assert finding.summary == "1 connection closed on this side: slow-reader[900] does not read the data before the FIN"
+    assert (finding.sysctls[0].name, finding.sysctls[0].effect) == ("net.ipv4.tcp_orphan_retries", Effect.NONE)
+    assert not detect(window(LISTENER, row | {"expires_ms": 42_300}, namespaces=[DEFAULTS]))
+
+
+def test_what_most_of_them_wait_for_is_told() -> None:
+    waiting: dict[str, Any] = {
+        "timer": Timer.PROBE,
+        "retransmits": 0,
+        "rto": 0.2e6,
+        "backoff": 8.0,
+        "expires_ms": 40_000,
+    }
+    rows = [closing(0, **waiting), closing(1), closing(2)]
+    [finding] = detect(window(LISTENER, *rows))
+    assert finding.evidence["zero_window"] == 1
+    assert finding.summary.endswith("10.0.0.7 does not acknowledge the FIN")
+    [finding] = detect(window(LISTENER, *rows[:2], closing(2, **waiting)))
+    assert finding.summary.endswith("10.0.0.7 does not read the data before the FIN")
 
 
 def test_states_and_namespaces_are_told_apart() -> None:
