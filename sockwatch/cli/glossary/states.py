@@ -35,7 +35,7 @@ STATES: Mapping[State, StateEntry] = {
         who="A client in connect().",
         waits_for="The SYN-ACK.",
         ends="The SYN-ACK (established), a RST (connection refused), or the last retransmission (timed out).",
-        timer="Retransmission: the first four retries come one second apart, then the interval doubles.",
+        timer="Retransmission: the first five retries come one second apart, then the interval doubles.",
         sysctl="net.ipv4.tcp_syn_retries, net.ipv4.tcp_syn_linear_timeouts.",
         myth="That silence means the network. A server whose accept queue is full drops SYNs just as silently.",
     ),
@@ -65,7 +65,7 @@ STATES: Mapping[State, StateEntry] = {
         waits_for="The acknowledgement of its FIN, and of the data before it.",
         ends="The ACK (fin_wait_2), the peer's FIN (closing), a RST, or the last retransmission.",
         timer="Retransmission; without a descriptor after about 108 s at most. With a zero window and a living peer: "
-        "probes, with no end in sight.",
+        "probes, for some five minutes without a descriptor, for ever with one.",
         sysctl="net.ipv4.tcp_orphan_retries (0 means 8) without a descriptor, net.ipv4.tcp_retries2 with one.",
         myth="That tcp_fin_timeout ends it. It starts later, in fin_wait_2.",
     ),
