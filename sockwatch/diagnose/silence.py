@@ -131,13 +131,10 @@ def share(window: Window, sockets: SocketTable, serving: NDArray[np.bool_], *sta
     return len(sockets) / (int(same.sum()) + int((~sockets.is_in_state(*states)).sum()))
 
 
-def severity(
-    window: Window, sockets: SocketTable, serving: NDArray[np.bool_], settings: SilenceSettings, *states: State
-) -> Severity:
+def severity(settings: SilenceSettings, *, share: float, count: int, serving: bool) -> Severity:
     """A warning where these are a visible share of their service, and, if that is served here, not just a few."""
-    few = bool(serving.all()) and len(sockets) < settings.clients
-    ordinary = few or share(window, sockets, serving, *states) < settings.share
-    return Severity.INFO if ordinary else Severity.WARNING
+    few = serving and count < settings.clients
+    return Severity.INFO if few or share < settings.share else Severity.WARNING
 
 
 def peer(about: Subject, *, serving: bool) -> str:

@@ -180,20 +180,18 @@ def test_the_share_of_a_client_is_of_its_destination() -> None:
     assert silence.share(seen, dead, np.zeros(1, np.bool_), State.ESTABLISHED) == 0.2
 
 
-def test_clients_vanish_at_any_time_and_servers_do_not() -> None:
-    rows = [socket(State.ESTABLISHED, HERE, f"10.0.0.7:{50_000 + i}") for i in range(10)]
-    seen = window(*rows)
-    few, many = seen.sockets.take(np.arange(9)), seen.sockets
-    states = (State.ESTABLISHED,)
-    assert silence.severity(seen, few, np.ones(9, np.bool_), SilenceSettings(), *states) is Severity.INFO
-    assert silence.severity(seen, many, np.ones(10, np.bool_), SilenceSettings(), *states) is Severity.WARNING
-    assert silence.severity(seen, few, np.zeros(9, np.bool_), SilenceSettings(), *states) is Severity.WARNING
-
-
-def test_a_small_share_is_ordinary() -> None:
-    rows = [socket(State.ESTABLISHED, HERE, f"10.0.0.7:{50_000 + i}") for i in range(1000)]
-    seen = window(*rows)
-    for count, expected in ((99, Severity.INFO), (100, Severity.WARNING)):
-        dead = seen.sockets.take(np.arange(count))
-        found = silence.severity(seen, dead, np.ones(count, np.bool_), SilenceSettings(), State.ESTABLISHED)
-        assert found is expected
+@pytest.mark.parametrize(
+    ("count", "share", "serving", "expected"),
+    [
+        (9, 1.0, True, Severity.INFO),
+        (10, 1.0, True, Severity.WARNING),
+        (1, 1.0, False, Severity.WARNING),
+        (1000, 0.099, True, Severity.INFO),
+        (1000, 0.1, True, Severity.WARNING),
+        (1000, 0.099, False, Severity.INFO),
+    ],
+)
+def test_clients_vanish_at_any_time_and_servers_do_not(
+    count: int, share: float, *, serving: bool, expected: Severity
+) -> None:
+    assert silence.severity(SilenceSettings(), share=share, count=count, serving=serving) is expected

@@ -25,7 +25,6 @@ What to do:
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sockwatch.diagnose import role, silence
 from sockwatch.diagnose.age import Ages
@@ -106,14 +105,17 @@ TELLINGS = {
 def detect(window: Window, settings: RepeatSettings) -> Iterator[Finding]:
     """One finding per variant, process, source address and service end."""
     sockets, ages = _stuck(window, settings)
-    serving = role.serves(window.current, sockets)
+    serving = role.serves(window.current, sockets, role.lasting_roles(window, sockets))
+    ends = find_ends(window.current, sockets)
     keys = (window.owners.of(sockets), *service_end(sockets, serving), sockets.src_hi, sockets.src_lo)
     for rows in split(*keys, apart=(sockets.state, sockets.netns)):
         group = sockets.take(rows)
         name = State(int(group.state[0])).label
         about = subject(window, group)
-        other_end = describe_ends(find_ends(window.current, group), window.owners)
-        who = silence.peer(about, serving=bool(serving[rows].all()))
+        serves = bool(serving[rows].all())
+        share = silence.share(window, group, serving[rows], *CONNECTED)
+        other_end = describe_ends(ends.take(rows), window.owners)
+        who = silence.peer(about, serving=serves)
         waiting = 2 * int((group.timer == Timer.PROBE).sum()) > len(group)
         yield tell(
             window,
@@ -121,11 +123,11 @@ def detect(window: Window, settings: RepeatSettings) -> Iterator[Finding]:
             TELLINGS[ZERO_WINDOW if waiting else name],
             code=CODE,
             variant=name,
-            severity=silence.severity(window, group, serving[rows], settings, *CONNECTED),
+            severity=silence.severity(settings, share=share, count=len(group), serving=serves),
             subject=about,
             other_end=other_end,
             ages=ages.take(rows),
-            evidence=_evidence(window, group, serving[rows]) | age_evidence(ages.take(rows), certain=True),
+            evidence=_evidence(group, share) | age_evidence(ages.take(rows), certain=True),
             where=named(other_end.process) if waiting and other_end and other_end.process else who,
         )
 
@@ -149,12 +151,12 @@ def _stuck(window: Window, settings: RepeatSettings) -> tuple[SocketTable, Ages]
     return sockets.take(old), ages.take(old)
 
 
-def _evidence(window: Window, sockets: SocketTable, serving: NDArray[np.bool_]) -> Evidence:
+def _evidence(sockets: SocketTable, share: float) -> Evidence:
     fin_alone = sockets.send_q == 1
     zero_window = sockets.timer == Timer.PROBE
     evidence: Evidence = {
         "retransmits_max": int(sockets.retransmits.max()),
-        "share_of_service": silence.share(window, sockets, serving, *CONNECTED),
+        "share_of_service": share,
         "orphans": int((sockets.inode == 0).sum()),
     }
     if not fin_alone.all():

@@ -113,24 +113,27 @@ def detect(window: Window, settings: DeadPeerSettings) -> Iterator[Finding]:
     """One finding per variant, process, source address and service end."""
     sockets, ages = _dead(window, settings)
     variant = _variants(sockets)
-    serving = role.serves(window.current, sockets)
+    serving = role.serves(window.current, sockets, role.lasting_roles(window, sockets))
+    ends = find_ends(window.current, sockets)
     keys = (window.owners.of(sockets), *service_end(sockets, serving), sockets.src_hi, sockets.src_lo)
     for rows in split(*keys, apart=(variant, sockets.netns)):
         group = sockets.take(rows)
         name = VARIANTS[variant[rows[0]]]
         about = subject(window, group)
+        serves = bool(serving[rows].all())
+        share = silence.share(window, group, serving[rows], State.ESTABLISHED)
         yield tell(
             window,
             group,
             TELLINGS[name],
             code=CODE,
             variant=name,
-            severity=silence.severity(window, group, serving[rows], settings, State.ESTABLISHED),
+            severity=silence.severity(settings, share=share, count=len(group), serving=serves),
             subject=about,
-            other_end=describe_ends(find_ends(window.current, group), window.owners),
+            other_end=describe_ends(ends.take(rows), window.owners),
             ages=ages.take(rows),
-            evidence=_evidence(window, group, ages.take(rows), serving[rows]),
-            where=silence.peer(about, serving=bool(serving[rows].all())),
+            evidence=_evidence(group, ages.take(rows), share),
+            where=silence.peer(about, serving=serves),
         )
 
 
@@ -156,11 +159,11 @@ def _variants(sockets: SocketTable) -> NDArray[np.int8]:
     return np.where(sockets.timer == Timer.KEEPALIVE, 1, 0).astype(np.int8)
 
 
-def _evidence(window: Window, sockets: SocketTable, ages: Ages, serving: NDArray[np.bool_]) -> Evidence:
+def _evidence(sockets: SocketTable, ages: Ages, share: float) -> Evidence:
     probing = bool((sockets.timer == Timer.KEEPALIVE).all())
     evidence: Evidence = {
         "unanswered_probes_max" if probing else "retransmits_max": int(sockets.retransmits.max()),
-        "share_of_service": silence.share(window, sockets, serving, State.ESTABLISHED),
+        "share_of_service": share,
     }
     if not probing:
         evidence["unacknowledged_bytes"] = int(sockets.send_q.sum())

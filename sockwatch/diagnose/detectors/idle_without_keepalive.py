@@ -75,11 +75,11 @@ def detect(window: Window, settings: IdleSettings) -> Iterator[Finding]:
     if _nothing_known(window):
         raise NoDataError("how long a connection has been idle takes tcp_info, which was not read")
     sockets, ages = _idle(window, settings)
-    serving = role.serves(window.current, sockets)
+    serving = role.serves(window.current, sockets, role.lasting_roles(window, sockets))
+    gone = peer_is_local(window.current, sockets)
     for rows in split(window.owners.of(sockets), *service_end(sockets, serving), apart=(sockets.netns,)):
         group = sockets.take(rows)
-        gone = int(peer_is_local(window.current, group).sum())
-        evidence: Evidence = {"peer_gone": gone} if gone else {}
+        evidence: Evidence = {"peer_gone": int(gone[rows].sum())} if gone[rows].any() else {}
         yield tell(
             window,
             group,

@@ -26,7 +26,6 @@ What to do:
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sockwatch.diagnose import role, silence
 from sockwatch.diagnose.age import Ages
@@ -95,14 +94,17 @@ def detect(window: Window, settings: SilenceSettings) -> Iterator[Finding]:
     if len(probing.lower) and np.isnan(probing.lower).all():
         raise NoDataError("how long a window has been closed takes tcp_info, which was not read for these sockets")
     sockets, ages = _stalled(window, settings)
-    serving = role.serves(window.current, sockets)
+    serving = role.serves(window.current, sockets, role.lasting_roles(window, sockets))
+    ends = find_ends(window.current, sockets)
     keys = (window.owners.of(sockets), *service_end(sockets, serving), sockets.src_hi, sockets.src_lo)
     for rows in split(*keys, apart=(sockets.netns,)):
         group = sockets.take(rows)
         about = subject(window, group)
-        ends = find_ends(window.current, group)
-        other_end = describe_ends(ends, window.owners)
-        ordinary = silence.severity(window, group, serving[rows], settings, State.ESTABLISHED)
+        serves = bool(serving[rows].all())
+        share = silence.share(window, group, serving[rows], State.ESTABLISHED)
+        readers = ends.take(rows)
+        other_end = describe_ends(readers, window.owners)
+        ordinary = silence.severity(settings, share=share, count=len(group), serving=serves)
         guilty = other_end.process if other_end else None
         yield tell(
             window,
@@ -110,12 +112,12 @@ def detect(window: Window, settings: SilenceSettings) -> Iterator[Finding]:
             TELLING,
             code=CODE,
             variant=None,
-            severity=Severity.WARNING if ends.here.any() else ordinary,
+            severity=Severity.WARNING if readers.here.any() else ordinary,
             subject=about,
             other_end=other_end,
             ages=ages.take(rows),
-            evidence=_evidence(window, group, serving[rows]) | age_evidence(ages.take(rows), certain=True),
-            guilty=named(guilty) if guilty else silence.peer(about, serving=bool(serving[rows].all())),
+            evidence=_evidence(group, share) | age_evidence(ages.take(rows), certain=True),
+            guilty=named(guilty) if guilty else silence.peer(about, serving=serves),
         )
 
 
@@ -138,10 +140,10 @@ def _probing(window: Window) -> SocketTable:
     return every.take((every.timer == Timer.PROBE) & (every.send_q > 0) & every.is_in_state(State.ESTABLISHED))
 
 
-def _evidence(window: Window, sockets: SocketTable, serving: NDArray[np.bool_]) -> Evidence:
+def _evidence(sockets: SocketTable, share: float) -> Evidence:
     evidence: Evidence = {
         "waiting_bytes": int(sockets.send_q.sum()),
-        "share_of_service": silence.share(window, sockets, serving, State.ESTABLISHED),
+        "share_of_service": share,
     }
     unanswered = int(sockets.retransmits.max())
     if unanswered >= UNANSWERED_PROBES:
