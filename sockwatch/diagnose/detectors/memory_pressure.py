@@ -22,6 +22,7 @@ What to do:
     only if the machine has memory to spare.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -38,6 +39,7 @@ from sockwatch.model.state import State
 
 CODE = "memory_pressure"
 TCP_MEM = "net.ipv4.tcp_mem"
+_THREE_NUMBERS = re.compile(r"([0-9]{1,19})\s+([0-9]{1,19})\s+([0-9]{1,19})")
 MOST_NAMED = 1000
 """Of how many sockets, those with the largest queues, the holders are looked up."""
 
@@ -124,9 +126,8 @@ def suspects(window: Window, settings: MemorySettings) -> SocketTable:
 
 def _used_and_allowed(namespace: Namespace) -> tuple[int | None, tuple[int, int, int] | None]:
     """Pages in use, and the three values of tcp_mem."""
-    parts = namespace.sysctls.get(TCP_MEM, "").split()
-    known = len(parts) == 3 and all(part.isdecimal() for part in parts)  # noqa: PLR2004 - min, pressure, max
-    limits = (int(parts[0]), int(parts[1]), int(parts[2])) if known else None
+    parts = _THREE_NUMBERS.fullmatch(namespace.sysctls.get(TCP_MEM, "").strip())
+    limits = None if parts is None else (int(parts[1]), int(parts[2]), int(parts[3]))
     return namespace.counters.get("sockstat.TCP.mem"), limits
 
 

@@ -81,7 +81,8 @@ def detect(window: Window, settings: MisfitSettings) -> Iterator[Finding]:
 
 def _tell(host: Host, misfits: list[Misfit]) -> Finding:
     sockets = SocketTable.concatenate([m.sockets for m in misfits])
-    _, once = np.unique(sockets.cookie, return_index=True)
+    if len(misfits) > 1:  # they may concern the same sockets
+        sockets = sockets.take(np.unique(sockets.cookie, return_index=True)[1])
     # Values and paths are somebody else's text, in which a brace is a brace.
     telling = Telling(
         summary="sysctl " + "; ".join(_literal(m.summary) for m in misfits),
@@ -90,7 +91,7 @@ def _tell(host: Host, misfits: list[Misfit]) -> Finding:
     )
     finding = tell(
         host.window,
-        sockets.take(once),
+        sockets,
         telling,
         code=CODE,
         variant=None,

@@ -28,10 +28,11 @@ def keepalive(host: Host) -> Iterator[Misfit]:
         return
     sockets = host.sockets
     # With data in flight the retransmission timer hides whether keepalive is on: only idle sockets tell.
-    idle = sockets.take(sockets.is_in_state(State.ESTABLISHED) & (sockets.inode != 0) & (sockets.timer == Timer.OFF))
+    is_idle = sockets.is_in_state(State.ESTABLISHED) & (sockets.inode != 0) & (sockets.timer == Timer.OFF)
     used = ((sockets.timer == Timer.KEEPALIVE) & (sockets.inode != 0)).any()
-    if used or len(idle) < host.settings.sockets:
+    if used or is_idle.sum() < host.settings.sockets:
         return
+    idle = sockets.take(is_idle)
     names = ", ".join(f"{last_part(name)}={host.number(name)}" for name in changed)
     yield Misfit(
         values=host.values(*changed),

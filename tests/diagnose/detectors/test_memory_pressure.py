@@ -88,7 +88,15 @@ def test_clears() -> None:
     assert not two((2900, 1), (800, 1))
 
 
-@pytest.mark.parametrize("bare", [host(5_000, limits=""), host(5_000, limits="1 2"), namespace(tcp_mem="1 2 3")])
+@pytest.mark.parametrize(
+    "bare",
+    [
+        host(5_000, limits=""),
+        host(5_000, limits="1 2"),
+        host(5_000, limits="1 2 " + 5000 * "3"),
+        namespace(tcp_mem="1 2 3"),
+    ],
+)
 def test_without_the_counter_or_the_limits_it_cannot_tell(bare: Namespace) -> None:
     with pytest.raises(NoDataError, match="tcp_mem"):
         detect(window(namespaces=[bare]))
