@@ -8,6 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sockwatch.diagnose.age import TIME_WAIT_SECONDS, ages
+from sockwatch.diagnose.bound_ports import (
+    PORTS,
+    bound_ports,
+    destinations,
+    holds_without_peer,
+    is_connected,
+)
 from sockwatch.diagnose.role import listened_ports
 from sockwatch.diagnose.window import Window
 from sockwatch.model.address import is_loopback
@@ -31,6 +38,9 @@ SHORT = 0.7
 """From this used share on a budget is short: port_exhaustion names it."""
 SOON_SECONDS = 300.0
 """Critical is what refuses connections within so many seconds by forecast."""
+HALF = 0.5
+"""From this used share on budgets are worth a look: the first half of the range is used up, connect() searches long."""
+_LOOPBACK_IFINDEX = 1
 _REUSE_ALWAYS, _REUSE_LOOPBACK = 1, 2
 _REUSE_DELAY_MS = 1000
 """net.ipv4.tcp_tw_reuse_delay where the kernel has no such sysctl (it came with v6.14; before, 1 s was compiled in)."""
@@ -40,16 +50,19 @@ _REUSE_DELAY_MS = 1000
 class PortBudget:
     """The source ports of one (source address, destination address, destination port).
 
-    `sockets` are all that use a port of it. `usable` is how many ports connect() may choose from at all: the range
-    without reserved ports and without those that bind() took for any address (LISTEN and bound sockets). It is an
-    upper bound: ports of sockets that were bound and then connected are counted only where this budget uses them.
-    `reusable` are sockets in TIME_WAIT whose port connect() may take over now.
+    `sockets` are all that use a port of it. `free` is how many further connect() calls find a port, `lost` how many
+    ports bind() took that this budget does not use. Where that is not `exact`, ports were taken of which one look does
+    not tell by whom, and `free` is the most that there may be. (Where the range has an odd number of ports, connect()
+    may overlook one at its ends: it wraps at an even length.) `reusable` are sockets in TIME_WAIT whose port connect()
+    may take over now.
     """
 
     namespace: Namespace
     sockets: SocketTable
-    usable: int
+    free: int
+    lost: int
     reusable: int
+    exact: bool
     seconds_left: float | None
 
     @property
@@ -58,14 +71,14 @@ class PortBudget:
         return len(self.sockets) - self.reusable
 
     @property
-    def free(self) -> int:
-        """Ports left to choose."""
-        return max(self.usable - self.used, 0)
+    def usable(self) -> int:
+        """Ports that this budget uses or can choose."""
+        return self.used + self.free
 
     @property
     def ratio(self) -> float:
         """The used share, 0 to 1."""
-        return min(self.used / self.usable, 1.0) if self.usable else 1.0
+        return self.used / self.usable if self.usable else 0.0
 
     def refuses_within(self, seconds: float) -> bool:
         """Whether connect() fails now, or by forecast within so many seconds."""
@@ -79,30 +92,51 @@ class PortBudget:
 
 def port_budgets(window: Window, at_least: float) -> Iterator[PortBudget]:
     """Every budget of which at least the given share (0 to 1) is used, fullest first."""
+    if at_least < HALF:
+        yield from _budgets(window, at_least)
+    else:
+        yield from (budget for budget in window.once(_half_used) if budget.ratio >= at_least)
+
+
+def _half_used(window: Window) -> tuple[PortBudget, ...]:
+    return _budgets(window, HALF)
+
+
+def _budgets(window: Window, at_least: float) -> tuple[PortBudget, ...]:
     found: list[PortBudget] = []
     sockets = window.sockets
+    choosable = ranges(window.current)
     chosen = _client_ports(window.current)[sockets.netns, sockets.sport]
-    chosen &= _is_connected(sockets)
-    usable_by_namespace = usable_ports(window.current).sum(axis=1).tolist()
-    for index, (namespace, usable) in enumerate(zip(window.namespaces, usable_by_namespace, strict=True)):
-        least = max(int(at_least * usable), 1)
+    chosen &= is_connected(sockets)
+    for index, namespace in enumerate(window.namespaces):
         rows = np.flatnonzero(chosen & (sockets.netns == index) if len(window.namespaces) > 1 else chosen)
+        if not len(rows):
+            continue
+        known = bound_ports(window.current, index, choosable[index])
+        left = choosable[index] & ~known.bound
+        least = max(int(at_least * left.sum()), 1)
         # No budget can be larger than what goes to its port: that leaves few rows to group on a busy host.
         ports = sockets.dport[rows]
-        clients = sockets.take(rows[(np.bincount(ports, minlength=65536) >= least)[ports]])
-        groups = group(clients.src_hi, clients.src_lo, clients.dst_hi, clients.dst_lo, clients.dport)
+        clients = sockets.take(rows[(np.bincount(ports, minlength=PORTS) >= least)[ports]])
+        groups = group(*destinations(clients))
         for number in np.flatnonzero(groups.count >= least):
             users = clients.take(groups.index == number)
+            reusable = _reusable(window, namespace, users) & ~known.bound[users.sport]
+            others = np.ones(PORTS, np.bool_)
+            others[users.sport] = False
+            free = int((left & others).sum() + reusable.sum())
             budget = PortBudget(
                 namespace=namespace,
                 sockets=users,
-                usable=usable,
-                reusable=_reusable(window, namespace, users),
-                seconds_left=_seconds_left(window, index, users, usable),
+                free=free,
+                lost=int((known.bound & choosable[index] & others).sum()),
+                reusable=int(reusable.sum()),
+                exact=not ((known.unsure & others).any() or known.unsure[users.sport[reusable]].any()),
+                seconds_left=_seconds_left(window, index, users, len(users) - int(reusable.sum()) + free),
             )
             if budget.ratio >= at_least:
                 found.append(budget)
-    yield from sorted(found, key=lambda b: (-b.ratio, -len(b.sockets)))
+    return tuple(sorted(found, key=lambda b: (-b.ratio, -len(b.sockets))))
 
 
 def port_range_mask(namespace: Namespace) -> NDArray[np.bool_] | None:
@@ -140,7 +174,7 @@ def usable_ports(snapshot: Snapshot) -> NDArray[np.bool_]:
     (__inet_hash_connect in net/ipv4/inet_hashtables.c: tb->fastreuse >= 0).
     """
     masks = ranges(snapshot)
-    taken = snapshot.sockets.in_state(State.LISTEN, State.BOUND)
+    taken = snapshot.sockets.take(holds_without_peer(snapshot.sockets))
     masks[taken.netns, taken.sport] = False
     return masks
 
@@ -150,39 +184,46 @@ def _client_ports(snapshot: Snapshot) -> NDArray[np.bool_]:
     return ranges(snapshot) & ~listened_ports(snapshot)
 
 
-def _is_connected(sockets: SocketTable) -> NDArray[np.bool_]:
-    """Which sockets have another end, or had one."""
-    connected: NDArray[np.bool_] = (sockets.dport != 0) & ~sockets.is_in_state(State.LISTEN, State.BOUND)
-    return connected
-
-
-def _reusable(window: Window, namespace: Namespace, sockets: SocketTable) -> int:
-    """How many sockets are in TIME_WAIT that tcp_tw_reuse gives away now."""
+def _reusable(window: Window, namespace: Namespace, sockets: SocketTable) -> NDArray[np.bool_]:
+    """Which sockets are in TIME_WAIT and tcp_tw_reuse gives their ports away now."""
     waited = ages(window, sockets).surely(_reuse_delay(namespace))
-    return int((waited & sockets.is_in_state(State.TIME_WAIT) & _may_reuse(namespace, sockets)).sum())
+    reusable: NDArray[np.bool_] = waited & sockets.is_in_state(State.TIME_WAIT) & _may_reuse(namespace, sockets)
+    return reusable
 
 
 def _seconds_left(window: Window, netns: int, sockets: SocketTable, usable: int) -> float | None:
-    """Until the budget is used up, at the churn since the previous look; None without one, or when it never is.
-
-    TIME_WAIT does not grow for ever: a steady churn of c a second levels off at c times the time for which each holds
-    its port. Only what lies above that level, or connections that stay, can use the budget up.
-    """
+    """Until the budget is used up, at the churn since the previous look; None without one, or when it never is."""
     number = window.number_before(netns)
     if window.previous is None or number is None or window.elapsed is None:
         return None
     namespace = window.namespaces[netns]
     before = _same_budget(window.previous, number, sockets)
     waiting = sockets.is_in_state(State.TIME_WAIT)
-    live = int((~waiting).sum())
-    churn = int((ages(window, sockets).lower[waiting] < window.elapsed).sum()) / window.elapsed
-    level = live + churn * _seconds_held(namespace, sockets)
+    return seconds_until_full(
+        usable=usable,
+        used=len(sockets) - int(_reusable(window, namespace, sockets).sum()),
+        used_before=len(before) - int(_reusable(Window(current=window.previous), namespace, before).sum()),
+        live=int((~waiting).sum()),
+        live_before=int((~before.is_in_state(State.TIME_WAIT)).sum()),
+        waiting=int((ages(window, sockets).lower[waiting] < window.elapsed).sum()) * _seconds_held(namespace, sockets),
+        elapsed=window.elapsed,
+    )
+
+
+def seconds_until_full(
+    *, usable: int, used: int, used_before: int, live: int, live_before: int, waiting: float, elapsed: float
+) -> float | None:
+    """Until `usable` ports are used, as their use grew in the `elapsed` seconds between two looks; None for never.
+
+    TIME_WAIT does not grow for ever: a steady churn of c a second levels off at c times the time for which each holds
+    its port. Only what lies above that level, or connections that stay (`live`), can use the ports up. `waiting` is
+    what entered TIME_WAIT between the looks, times how long each holds its port.
+    """
+    level = live + waiting / elapsed
     if level >= usable:
-        used = len(sockets) - _reusable(window, namespace, sockets)
-        used_before = len(before) - _reusable(Window(current=window.previous), namespace, before)
-        growth = (used - used_before) / window.elapsed
+        growth = (used - used_before) / elapsed
         return max(usable - used, 0) / growth if growth > 0 else None
-    growth = (live - int((~before.is_in_state(State.TIME_WAIT)).sum())) / window.elapsed
+    growth = (live - live_before) / elapsed
     return (usable - level) / growth if growth > 0 else None
 
 
@@ -193,7 +234,7 @@ def _same_budget(snapshot: Snapshot, netns: int, sockets: SocketTable) -> Socket
     for column in ("src_hi", "src_lo", "dst_hi", "dst_lo"):
         same &= getattr(every, column) == getattr(sockets, column)[0]
     others = every.take(same)
-    return others.take(_client_ports(snapshot)[netns][others.sport] & _is_connected(others))
+    return others.take(_client_ports(snapshot)[netns][others.sport] & is_connected(others))
 
 
 def _seconds_held(namespace: Namespace, sockets: SocketTable) -> float:
@@ -211,9 +252,10 @@ def _may_reuse(namespace: Namespace, sockets: SocketTable) -> NDArray[np.bool_]:
 
     Never without timestamps: the kernel asks whether the old socket has seen one.
     """
-    if namespace.number("net.ipv4.tcp_timestamps") == 0:
+    if namespace.number_kept("net.ipv4.tcp_timestamps") == 0:
         return np.zeros(len(sockets), np.bool_)
     reuse = namespace.number("net.ipv4.tcp_tw_reuse")
     if reuse == _REUSE_LOOPBACK:
-        return is_loopback(sockets.src_hi, sockets.src_lo) | is_loopback(sockets.dst_hi, sockets.dst_lo)
+        loopback = is_loopback(sockets.src_hi, sockets.src_lo) | is_loopback(sockets.dst_hi, sockets.dst_lo)
+        return loopback | np.equal(sockets.iface, _LOOPBACK_IFINDEX)
     return np.full(len(sockets), reuse == _REUSE_ALWAYS)

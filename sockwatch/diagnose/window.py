@@ -1,10 +1,14 @@
 """What a detector looks at: the current snapshot, the one before it, and what follows from both."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, TypeVar
 
 from sockwatch.model.snapshot import Namespace, Owners, Snapshot
 from sockwatch.model.sockets import SocketTable
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,6 +56,17 @@ class Window:
         now = self.namespaces[netns].counters.get(counter)
         then = self.previous.namespaces[number].counters.get(counter)
         return None if now is None or then is None else now - then
+
+    def once(self, infer: Callable[["Window"], T]) -> T:
+        """What a function infers from this window; several detectors ask, and it is called the first time only."""
+        if infer not in self._inferred:
+            self._inferred[infer] = infer(self)
+        known: T = self._inferred[infer]
+        return known
+
+    @cached_property
+    def _inferred(self) -> dict[Callable[["Window"], Any], Any]:
+        return {}
 
     @cached_property
     def _numbers_before(self) -> tuple[int | None, ...]:

@@ -69,7 +69,8 @@ def test_reserved_ports_are_no_usable_ports() -> None:
 def test_a_range_without_a_usable_port_is_used_up() -> None:
     rows = [socket(State.BOUND, f"0.0.0.0:{40000 + i}") for i in range(10)]
     [budget] = budgets(window(*rows, client(40000), namespaces=narrow()))
-    assert (budget.usable, budget.free, budget.ratio) == (0, 0, 1.0)
+    assert (budget.used, budget.usable, budget.free, budget.lost) == (1, 1, 0, 9)
+    assert budget.ratio == 1.0
 
 
 @pytest.mark.parametrize("sysctls", [{}, {"net.ipv4.ip_local_port_range": ""}])
@@ -197,6 +198,73 @@ def test_the_reserve_command_keeps_what_is_reserved() -> None:
     assert reserve_command(kept, ports).endswith("=8080-8090,40000,40001")
 
 
+def autobound(*rows: dict[str, Any]) -> list[dict[str, Any]]:
+    return [row | {"autobound": 1 if row["autobound"] == 255 else row["autobound"]} for row in rows]
+
+
+OTHER = "10.0.0.9:80"
+
+
+@pytest.mark.parametrize(
+    ("lost", "other"),
+    [
+        (0, client(40002, remote=OTHER)),  # connect() tries even ports first here
+        (1, client(40003, remote=OTHER)),  # so this was bind()
+        (1, client(40003, State.SYN_SENT, remote=OTHER)),
+        (1, client(40002, remote=OTHER, autobound=0)),  # the program named it
+        (1, client(40002, remote=OTHER, bytes_acked=9.0, bytes_sent=9.0, bytes_retrans=0.0, notsent_bytes=0.0)),
+        (1, socket(State.CLOSE, "10.0.0.1:40002", OTHER)),  # what is in CLOSE and still has a port has named it
+    ],
+)
+def test_what_bind_took_for_another_destination_is_lost(lost: int, other: dict[str, Any]) -> None:
+    rows = autobound(client(40000), other)
+    [mine] = [b for b in budgets(window(*rows, namespaces=narrow())) if b.sockets.dport[0] == 5432]
+    assert (mine.free, mine.lost, mine.exact) == (9 - lost, lost, True)
+
+
+def test_without_autobound_the_number_of_free_ports_is_the_most_there_may_be() -> None:
+    rows = [client(40000), client(40003, remote=OTHER)]
+    assert [(b.free, b.exact) for b in budgets(window(*rows, namespaces=narrow()))] == [(9, False), (9, False)]
+
+
+def test_alone_in_the_range_a_budget_needs_no_autobound_to_be_exact() -> None:
+    assert [(b.free, b.exact) for b in budgets(window(client(40000), namespaces=narrow()))] == [(9, True)]
+
+
+def test_beyond_its_first_half_a_destination_hides_who_took_its_ports() -> None:
+    first = [client(40000 + i, remote=OTHER) for i in range(0, 10, 2)]
+    rows = autobound(*first, client(40001, remote=OTHER), client(40000))
+    assert {b.used: (b.free, b.exact) for b in budgets(window(*rows, namespaces=narrow()))} == {
+        6: (4, True),
+        1: (9, False),
+    }
+
+
+def test_when_bind_has_used_up_its_half_the_other_half_is_unsure() -> None:
+    bound = [client(40001 + i, remote=f"10.0.0.9:{80 + i}") for i in range(0, 10, 2)]
+    rows = autobound(*bound, client(40000, remote="10.0.0.9:99"), client(40002))
+    [mine] = [b for b in budgets(window(*rows, namespaces=narrow())) if b.sockets.dport[0] == 5432]
+    assert (mine.free, mine.lost, mine.exact) == (4, 5, False)
+
+
+def test_the_parity_counts_from_the_low_end_of_the_range() -> None:
+    odd = [namespace(ip_local_port_range="40001\t40010")]
+    rows = autobound(client(40001), client(40003, remote=OTHER), client(40004, remote=OTHER))
+    [mine] = [b for b in budgets(window(*rows, namespaces=odd)) if b.sockets.dport[0] == 5432]
+    assert (mine.free, mine.lost) == (8, 1)
+
+
+def test_a_port_in_time_wait_that_bind_took_is_not_reused() -> None:
+    rows = autobound(time_wait(40000, 30.0), time_wait(40001, 30.0), client(40002))
+    [budget] = budgets(window(*rows, namespaces=narrow(tcp_tw_reuse="1")))
+    assert (budget.reusable, budget.used, budget.free) == (1, 2, 8)
+
+
+def test_budgets_are_counted_once_for_all_who_ask() -> None:
+    seen = window(*(client(40000 + i) for i in range(9)), namespaces=narrow())
+    assert budgets(seen, 0.5)[0] is budgets(seen, 0.7)[0]
+
+
 STATES = st.sampled_from((State.ESTABLISHED, State.TIME_WAIT, State.FIN_WAIT_2, State.LISTEN, State.BOUND))
 ADDRESSES = st.sampled_from(("10.0.0.1", "127.0.0.1", "[::1]"))
 SOCKETS = st.tuples(
@@ -229,14 +297,14 @@ def test_budgets_are_those_of_a_slow_count(drawn: list[tuple[Any, ...]], at_leas
         for (netns, src, sport, dst, dport), state in unique.items()
         if state not in (State.LISTEN, State.BOUND) and sport in mine[netns] and (netns, sport) not in listening
     )
-    usable = [len({port for port in mine[n] if (n, port) not in taken}) for n in (0, 1)]
-    ratios = {
-        key: (count, usable[key[0]], min(count / usable[key[0]], 1.0) if usable[key[0]] else 1.0)
-        for key, count in used.items()
-    }
-    expected = sorted(value for value in ratios.values() if value[2] >= at_least)
+    expected = []
+    for key, count in used.items():
+        ports = {row[2] for row, state in unique.items() if (row[0], row[1], row[3], row[4]) == key}
+        free = len({port for port in mine[key[0]] - ports if (key[0], port) not in taken})
+        if count >= at_least * (count + free):
+            expected.append((count, count + free, count / (count + free)))
     seen = window(*rows, namespaces=spaces)
-    assert sorted((b.used, b.usable, b.ratio) for b in budgets(seen, at_least)) == expected
+    assert sorted((b.used, b.usable, b.ratio) for b in budgets(seen, at_least)) == sorted(expected)
 
 
 def test_a_forecast_compares_only_the_same_budget_of_the_same_namespace() -> None:
