@@ -201,17 +201,14 @@ def write(block: Block, into: Mapping[str, NDArray[Any]]) -> None:
     into["retransmits"][:] = block.column(_BODY + 3, "u1")
     into["sport"][:] = block.column(_BODY + 4, ">u2")
     into["dport"][:] = block.column(_BODY + 6, ">u2")
-    all_ipv4 = ipv4.all()
+    ipv6 = ~ipv4
     for name, offset in (("src", _BODY + 8), ("dst", _BODY + 24)):
         high, low = into[f"{name}_hi"], into[f"{name}_lo"]
-        if all_ipv4:
-            high[:] = 0
-            np.bitwise_or(block.column(offset, ">u4"), V4_MAPPED, out=low)
-        else:
-            high[:] = block.column(offset, ">u8")
-            low[:] = block.column(offset + 8, ">u8")
-            high[ipv4] = 0
-            low[ipv4] = block.column(offset, ">u4")[ipv4] | V4_MAPPED
+        high[:] = 0
+        np.bitwise_or(block.column(offset, ">u4"), V4_MAPPED, out=low)
+        if ipv6.any():
+            np.copyto(high, block.column(offset, ">u8"), where=ipv6)
+            np.copyto(low, block.column(offset + 8, ">u8"), where=ipv6)
     into["iface"][:] = block.column(_BODY + 40, "u4")
     # idiag_cookie is two words, the low one first on every machine (sock_diag_save_cookie, net/core/sock_diag.c).
     np.left_shift(block.column(_BODY + 48, "u4"), 32, out=into["cookie"], dtype=np.uint64)

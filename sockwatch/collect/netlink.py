@@ -38,7 +38,7 @@ _LENGTH, _KIND, _SEQUENCE, _PORT, _HEADER_WORDS = range(5)
 CHUNK = 64 << 10
 """Room for one datagram: the kernel fills at most 32 KiB of a dump at a time, however large the buffer
 (netlink_recvmsg, af_netlink.c)."""
-WINDOW = 1 << 20
+WINDOW = 1 << 19
 """Bytes that are looked at together: large enough that numpy's overhead does not count, small enough for the cache."""
 
 
@@ -141,6 +141,24 @@ class Window:
     @classmethod
     def of(cls, words: NDArray[np.uint32], expected: Expected) -> Self:
         """The messages in `words`. Raises DumpError."""
+        return cls._all_alike(words, expected) or cls._search(words, expected)
+
+    @classmethod
+    def _all_alike(cls, words: NDArray[np.uint32], expected: Expected) -> Self | None:
+        """The messages where all have the length of the first, as is common; otherwise nothing."""
+        length = int(words[0]) if len(words) else 0
+        width = -(-length // _WORD)
+        if width < _HEADER_WORDS or len(words) % width:
+            return None
+        headers = words.reshape(-1, width)[:, :_HEADER_WORDS]
+        header = (length, _kind(expected.kind, NLM_F_MULTI), expected.sequence, expected.port_id)
+        if not (headers == np.array(header, np.uint32)).all():
+            return None
+        return cls(words=words, starts=np.arange(0, len(words), width), lengths=np.full(len(headers), length, np.intp))
+
+    @classmethod
+    def _search(cls, words: NDArray[np.uint32], expected: Expected) -> Self:
+        """The messages where lengths differ: every header holds the sequence number."""
         starts = np.flatnonzero(words == np.uint32(expected.sequence)) - _SEQUENCE
         if not len(starts) or starts[0] != 0 or starts[-1] + _HEADER_WORDS > len(words):
             return cls._walk(words, expected)
