@@ -140,7 +140,7 @@ def _is_pressed(window: Window, netns: int, pages: int, limits: tuple[int, int, 
 def _seconds_left(window: Window, netns: int, pages: int, limit: int) -> float | None:
     """Until the last limit, at the growth since the previous look; None without one, or when it does not grow."""
     growth = window.increase(netns, "sockstat.TCP.mem")
-    if not growth or growth < 0 or not window.elapsed:
+    if growth is None or growth <= 0 or not window.elapsed:
         return None
     return max(limit - pages, 0) / (growth / window.elapsed)
 

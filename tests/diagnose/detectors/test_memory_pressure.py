@@ -56,16 +56,26 @@ def test_fires_and_names_who_holds_most_of_what_waits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pages", "severities"),
-    [(2000, []), (2001, [Severity.WARNING]), (3000, [Severity.WARNING]), (3001, [Severity.CRITICAL])],
+    ("pages", "severity", "how"),
+    [
+        (2001, Severity.WARNING, "above the pressure value of tcp_mem (2,000), the end is 3,000"),
+        (3000, Severity.WARNING, "above the pressure value of tcp_mem (2,000), the end is 3,000"),
+        (3001, Severity.CRITICAL, "more than tcp_mem allows at all (3,000); no socket gets more"),
+    ],
 )
-def test_the_edges_are_the_second_and_the_third_value(pages: int, severities: list[Severity]) -> None:
-    assert [f.severity for f in detect(window(namespaces=[host(pages)]))] == severities
+def test_the_edges_are_the_second_and_the_third_value(pages: int, severity: Severity, how: str) -> None:
+    assert not detect(window(namespaces=[host(2000)]))
+    [finding] = detect(window(namespaces=[host(pages)]))
+    assert finding.severity is severity
+    assert finding.summary == f"TCP uses {pages:,} pages of memory: {how}"
 
 
-@pytest.mark.parametrize(("pages", "found"), [(1000, 0), (1001, 1)])
+@pytest.mark.parametrize(("pages", "found"), [(1000, 0), (1001, 1), (2000, 1)])
 def test_pressure_lasts_until_use_falls_below_the_first_value(pages: int, found: int) -> None:
-    assert len(two((900, 6), (pages, 7))) == found
+    findings = two((pages, 6), (pages, 7))
+    assert len(findings) == found
+    assert all("went above the pressure value of tcp_mem (2,000) since the last look" in f.summary for f in findings)
+    assert all(f.summary.endswith("the end is 3,000") for f in findings)
 
 
 def test_pressure_long_ago_is_no_finding() -> None:
@@ -73,15 +83,33 @@ def test_pressure_long_ago_is_no_finding() -> None:
     assert not detect(window(namespaces=[host(1_900, pressures=7)]))
 
 
-@pytest.mark.parametrize(("before", "severity"), [(2465, Severity.WARNING), (2460, Severity.CRITICAL)])
-def test_reaching_the_end_within_five_minutes_is_critical(before: int, severity: Severity) -> None:
-    [finding] = two((before, 1), (2480, 1))
-    assert finding.severity is severity
-    assert finding.evidence["seconds_left"] == round(520 / ((2480 - before) / 10), 1)
+@pytest.mark.parametrize(
+    ("before", "seconds", "severity"),
+    [(2699, 3000.0, Severity.WARNING), (2690, 300.0, Severity.WARNING), (2689, 272.7, Severity.CRITICAL)],
+)
+def test_reaching_the_end_within_five_minutes_is_critical(before: int, seconds: float, severity: Severity) -> None:
+    [finding] = two((before, 1), (2700, 1))
+    assert (finding.severity, finding.evidence["seconds_left"]) == (severity, seconds)
+    assert f"which is reached in {seconds:,.0f} s at this growth" in finding.summary
 
 
-def test_shrinking_is_no_forecast() -> None:
-    assert "seconds_left" not in two((2900, 1), (2500, 1))[0].evidence
+def test_beyond_the_end_nothing_is_left() -> None:
+    assert two((2990, 1), (3010, 1))[0].evidence["seconds_left"] == 0
+
+
+@pytest.mark.parametrize("before", [2500, 2900])
+def test_standing_still_or_shrinking_is_no_forecast(before: int) -> None:
+    assert "seconds_left" not in two((before, 1), (2500, 1))[0].evidence
+
+
+def test_one_byte_counts_and_the_queues_of_another_namespace_do_not() -> None:
+    rows = [
+        socket(State.ESTABLISHED, "10.0.0.1:80", "10.0.0.7:1", send_q=1),
+        socket(State.ESTABLISHED, "10.0.0.1:80", "10.0.0.7:2", send_q=500, netns=1),
+    ]
+    [finding] = detect(window(*rows, namespaces=[host(2001), namespace("web")]))
+    assert (finding.count, finding.evidence["send_q_bytes"]) == (1, 1)
+    assert "most_queued_by" not in finding.evidence
 
 
 def test_clears() -> None:
