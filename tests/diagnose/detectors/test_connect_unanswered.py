@@ -78,6 +78,12 @@ def test_several_young_attempts_are_a_guess_and_fewer_are_silence() -> None:
     assert not detect(window(*young[:4]))
 
 
+def test_a_sure_one_is_not_diluted_by_guesses() -> None:
+    young = [trying(i, retransmits=3, rto=1e6, backoff=0.0, expires_ms=500) for i in range(1, 7)]
+    [finding] = detect(window(trying(0), *young))
+    assert (finding.severity, finding.count) == (Severity.WARNING, 1)
+
+
 def test_a_destination_that_answers_others_is_info() -> None:
     answered = [socket(State.ESTABLISHED, f"10.0.0.1:{41000 + i}", "10.0.0.7:5432", inode=300 + i) for i in range(10)]
     assert detect(window(trying(0), *answered[:9]))[0].severity is Severity.WARNING
@@ -97,7 +103,7 @@ def test_a_full_listener_of_this_host_carries_the_blame() -> None:
 
 
 def test_a_listener_with_room_is_named_and_not_blamed() -> None:
-    listener = socket(State.LISTEN, "[::]:5432", inode=1, recv_q=0, send_q=128)
+    listener = socket(State.LISTEN, "[::]:5432", inode=1, recv_q=128, send_q=128)
     [finding] = detect(window(trying(0, remote="127.0.0.1:5432"), listener))
     assert finding.severity is Severity.WARNING
     assert finding.other_end is not None

@@ -56,8 +56,17 @@ def test_fires_with_process_service_age_and_evidence() -> None:
         stalled(0, send_q=0),
         stalled(0, timer=Timer.OFF),
         stalled(0, timer=Timer.RETRANSMIT, retransmits=1),
+        stalled(0) | {"state": State.FIN_WAIT_1},
     ],
-    ids=["young", "the first probe", "a slow reader that reads", "nothing waits", "open again", "data in flight"],
+    ids=[
+        "young",
+        "the first probe",
+        "a slow reader that reads",
+        "nothing waits",
+        "open again",
+        "data in flight",
+        "other state",
+    ],
 )
 def test_silent_at_the_edge_and_once_the_window_opens(row: dict[str, Any]) -> None:
     assert not detect(window(row | {"sport": 40_000, "dport": 5432}))
@@ -97,12 +106,13 @@ def test_probes_without_an_answer_are_told() -> None:
 
 
 def test_processes_and_namespaces_are_told_apart() -> None:
-    rows = [stalled(0), stalled(1), stalled(2, netns=1)]
+    rows = [stalled(0), stalled(1), stalled(2, netns=1), stalled(3), LISTENER | {"netns": 1}]
     namespaces = [namespace(), namespace("web")]
     found = detect(window(LISTENER, *rows, namespaces=namespaces, holders={100: [SERVER], 101: [READER]}))
     assert {(f.subject.process, f.subject.netns) for f in found} == {
         (SERVER, "host"),
         (READER, "host"),
+        (None, "host"),
         (None, "web"),
     }
 
