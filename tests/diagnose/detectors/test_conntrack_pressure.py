@@ -49,7 +49,9 @@ def test_a_full_table_says_what_happens_now() -> None:
     assert detect(window(namespaces=[host(1000)]))[0].summary.endswith("(100%): new connections are dropped now")
 
 
-@pytest.mark.parametrize(("before", "severity"), [(895, Severity.WARNING), (894, Severity.CRITICAL)])
+@pytest.mark.parametrize(
+    ("before", "severity"), [(895, Severity.WARNING), (894, Severity.CRITICAL), (893, Severity.CRITICAL)]
+)
 def test_full_within_five_minutes_is_critical(before: int, severity: Severity) -> None:
     [finding] = two(before, 900, seconds=15.0)
     assert finding.severity is severity
@@ -62,7 +64,28 @@ def test_a_burst_far_from_the_limit_is_silent_whatever_its_slope() -> None:
 
 def test_clears_when_entries_expire() -> None:
     assert not two(1000, 700)
-    assert "seconds_left" not in two(1000, 900)[0].evidence
+
+
+@pytest.mark.parametrize("before", [900, 1000])
+def test_standing_still_or_shrinking_is_no_forecast(before: int) -> None:
+    assert "seconds_left" not in two(before, 900)[0].evidence
+
+
+def test_a_full_table_has_no_time_left() -> None:
+    assert two(900, 1000)[0].evidence["seconds_left"] == 0
+
+
+def test_a_namespace_that_is_new_has_no_forecast() -> None:
+    [finding] = detect(Window(current=later(snapshot(namespaces=[host(950, name="web")]), 5), previous=look(1)))
+    assert "seconds_left" not in finding.evidence
+
+
+def test_the_ratio_has_three_decimals() -> None:
+    assert detect(window(namespaces=[host(87_654, 100_000)]))[0].evidence["used_ratio"] == 0.877
+
+
+def test_what_it_reads_is_asked_for() -> None:
+    assert {COUNT, MAX} <= DETECTOR.asks.sysctls
 
 
 @pytest.mark.parametrize("bare", [namespace(), host("", 1000), host(5, ""), host(10**6, 0)])

@@ -85,6 +85,11 @@ def test_two_looks_give_the_drops_of_each_socket(count: int, found: int) -> None
     assert all(f.summary.endswith("on 10.0.0.1:53: 10 dropped since the last look") for f in findings)
 
 
+def test_a_full_buffer_tells_a_single_drop_as_well() -> None:
+    before, now = look(full(cookie=7)), look(full(cookie=7, skmem_drops=15.0))
+    assert detect(now, before)[0].summary.endswith("its receive buffer is full, 1 dropped since the last look")
+
+
 def test_clears_when_the_process_reads_again() -> None:
     before = look(full(cookie=7))
     assert detect(before)
