@@ -4,6 +4,7 @@ import contextlib
 import functools
 import inspect
 import socket
+import threading
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -158,6 +159,19 @@ class Actor:
             connection.settimeout(TIMEOUT_SECONDS)
             self._connections.append(connection)
 
+    @verb("binds its address with port 0 and then connects to port {port}, {times}")
+    def bind_and_connect(self, port: int, count: int = 1) -> None:
+        """As connect, but bind() picks the source ports, before the destination is known."""
+        for _ in range(count):
+            connection = self._open()
+            try:
+                connection.bind((self._family.loopback, 0))
+                connection.connect((self._family.loopback, port))
+            except OSError:
+                connection.close()
+                raise
+            self._connections.append(connection)
+
     @verb("starts to connect to port {port}, {times}, and does not wait")
     def start_connecting(self, port: int, count: int, *, deaf: bool = False) -> None:
         """Send SYNs from non-blocking sockets and keep these; `deaf` ones drop every answer, a refusal as well."""
@@ -249,6 +263,19 @@ class Actor:
         """Make some room in every receive queue; there must be something in it."""
         for connection in self._connections:
             connection.recv(size)
+
+    @verb("will close each connection as soon as it reads its end of file")
+    def close_after_the_peer(self) -> None:
+        """Leave the connections to a thread that reads them to their ends, one after the other, and closes them."""
+        connections, self._connections = self._connections, []
+
+        def follow() -> None:
+            for connection in connections:
+                with contextlib.suppress(OSError), connection:
+                    while connection.recv(READ_BYTES):
+                        pass
+
+        threading.Thread(target=follow, daemon=True).start()
 
     @verb("calls shutdown(SHUT_WR) on {which} and keeps the sockets")
     def half_close(self, count: int | None = None) -> None:

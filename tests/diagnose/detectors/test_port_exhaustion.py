@@ -129,3 +129,126 @@ def test_only_the_users_of_a_short_budget_are_suspects() -> None:
     others = [client(i, remote="10.0.0.8:80", inode=900 + i) for i in range(5)]
     seen = window(*clients(70), *others, namespaces=[narrow()])
     assert sorted(DETECTOR.suspects(seen, DETECTOR.settings).inode.tolist()) == list(range(100, 170))
+
+
+def bound(count: int, destinations: int = 7, *, source: str = "10.0.0.1", **columns: Any) -> list[dict[str, Any]]:
+    """Connections as bind() to port 0 leaves them: its ports are the odd ones first, each used once."""
+    ports = [40001 + 2 * i for i in range(50)] + [40000 + 2 * i for i in range(50)]
+    shape: dict[str, Any] = {"autobound": 1} | columns
+    return [
+        socket(
+            State.ESTABLISHED,
+            f"{source}:{port}",
+            f"{source.replace('1]', '9]') if ':' in source else '10.0.0.9'}:{5000 + i % destinations}",
+            **({"inode": 100 + i, "cookie": 1 + i} | shape),
+        )
+        for i, port in enumerate(ports[:count])
+    ]
+
+
+def test_who_binds_first_shares_one_budget_over_all_destinations() -> None:
+    rows = bound(73)
+    [finding] = detect(window(*rows, namespaces=[narrow()], holders={row["inode"]: [CLIENT] for row in rows}))
+    assert (finding.name, finding.severity, finding.count) == ("port_exhaustion/bind_budget", Severity.WARNING, 73)
+    assert (finding.subject.local, finding.subject.remote) == ("10.0.0.1:*", "10.0.0.9:*")
+    assert finding.subject.process == CLIENT
+    assert finding.evidence == {"used": 73, "usable": 100, "used_ratio": 0.73, "bound_first": 73}
+    assert finding.summary == (
+        "73 of 100 source ports of 10.0.0.1 are used, 73 connections by gateway[812], which binds before it connects"
+    )
+
+
+@pytest.mark.parametrize(("used", "count"), [(69, 0), (70, 1)])
+def test_the_budget_of_an_address_is_short_from_seven_tenths_on(used: int, count: int) -> None:
+    assert len(detect(window(*bound(used), namespaces=[narrow()]))) == count
+
+
+def test_it_is_critical_when_bind_fails_now_or_soon() -> None:
+    [finding] = detect(window(*bound(100), namespaces=[narrow()]))
+    assert (finding.severity, finding.count) == (Severity.CRITICAL, 100)
+    assert finding.summary.endswith(": bind() fails now")
+    first = snapshot(*bound(50), namespaces=[narrow()])
+    second = later(snapshot(*bound(60), namespaces=[narrow()]), 10.0)
+    [soon] = detect(Window(current=second, previous=first))
+    assert (soon.severity, soon.evidence["seconds_left"]) == (Severity.CRITICAL, 40.0)
+
+
+def test_a_budget_that_is_given_back_clears() -> None:
+    first = snapshot(*bound(90), namespaces=[narrow()])
+    assert not detect(Window(current=later(snapshot(*bound(69), namespaces=[narrow()]), 10.0), previous=first))
+
+
+def test_time_wait_counts_as_bind_takes_over_no_port() -> None:
+    rows = [row | {"state": State.TIME_WAIT, "autobound": 255, "inode": 0} for row in bound(70)]
+    sysctls = {"tcp_tw_reuse": "1", "tcp_timestamps": "1"}
+    [finding] = detect(window(*rows, namespaces=[narrow(**sysctls)]))
+    assert (finding.name, finding.count) == ("port_exhaustion/bind_budget", 70)
+
+
+def test_connect_that_shares_its_ports_over_destinations_is_no_budget_of_the_address() -> None:
+    rows = [client(i, remote=f"10.0.0.9:{5000 + j}", autobound=1) for j in range(9) for i in range(0, 100, 2)]
+    assert not detect(window(*rows, namespaces=[narrow()]))
+
+
+def test_a_destination_that_used_more_than_its_first_half_and_gave_some_back_did_not_bind_first() -> None:
+    rows = [client(i, autobound=1, cookie=1 + i) for i in range(100) if i % 2 or i > 30]
+    [finding] = detect(window(*rows, namespaces=[narrow()]))
+    assert finding.name == "port_exhaustion/connect_budget"
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"sockopt": 1 << 8},  # IP_BIND_ADDRESS_NO_PORT
+        {"autobound": 0},  # each port named by the program: it does not ask bind() for any
+        {"bytes_acked": 9.0, "bytes_sent": 9.0, "bytes_retrans": 0.0, "notsent_bytes": 0.0},  # accepted
+    ],
+)
+def test_ports_that_bind_was_not_asked_for_are_none_of_its_users(columns: dict[str, Any]) -> None:
+    assert not detect(window(*bound(90, **columns), namespaces=[narrow()]))
+
+
+def test_ports_bound_for_every_address_are_out_of_reach_and_those_of_another_address_are_not() -> None:
+    anywhere = [socket(State.LISTEN, f"0.0.0.0:{40080 + i}", cookie=900 + i) for i in range(10)]
+    elsewhere = [socket(State.LISTEN, f"10.0.0.2:{40090 + i}", cookie=950 + i) for i in range(10)]
+    [finding] = detect(window(*bound(70), *anywhere, *elsewhere, namespaces=[narrow()]))
+    assert (finding.evidence["usable"], finding.evidence["used"]) == (90, 65)  # 5 of the 70 have such a port
+
+
+def test_one_shortage_is_one_finding_whoever_it_hits() -> None:
+    one = detect(window(*bound(74, 1), namespaces=[narrow()]))
+    many = detect(window(*bound(100, 23), client(0, remote="10.0.0.8:1", cookie=999), namespaces=[narrow()]))
+    assert [f.name for f in (*one, *many)] == ["port_exhaustion/bind_budget"] * 2
+
+
+def test_the_budgets_of_addresses_are_told_apart_in_both_families_and_namespaces() -> None:
+    rows = [
+        *bound(70, family=10),
+        *bound(80, netns=1, cookie=0),
+        *bound(90, source="[fd00::1]", cookie=0),
+    ]
+    other = namespace("web", ip_local_port_range="40000 40099")
+    found = detect(window(*rows, namespaces=[narrow(), other]))
+    assert [(f.subject.netns, f.subject.local, f.count) for f in found] == [
+        ("host", "[fd00::1]:*", 90),
+        ("web", "10.0.0.1:*", 80),
+        ("host", "10.0.0.1:*", 70),
+    ]
+
+
+def test_it_asks_whose_ports_they_are_once_a_budget_is_half_used() -> None:
+    for rows in (clients, bound):
+        for count, asks in ((49, False), (50, True)):
+            seen = window(*rows(count), namespaces=[narrow()])
+            assert DETECTOR.asks_autobound(seen, DETECTOR.settings) == asks
+
+
+def test_where_it_is_not_known_who_took_the_other_ports_the_number_is_an_upper_bound() -> None:
+    others = [client(i, remote=f"10.0.0.8:{i}", cookie=500 + i) for i in range(90, 100)]
+    [finding] = detect(window(*clients(70), *others, namespaces=[narrow()]))
+    assert finding.summary.startswith("70 of at most 100 source ports towards")
+    assert finding.evidence["usable_at_most"] == 100
+    known = [row | {"autobound": 1} for row in (*clients(70), *others)]
+    [exact] = detect(window(*known, namespaces=[narrow()]))
+    assert exact.summary.startswith("70 of 95 source ports towards")  # five of ten have the parity of bind()
+    assert "usable_at_most" not in exact.evidence

@@ -1,0 +1,153 @@
+"""The ports of one source address, as bind() to port 0 chooses from them: one budget for all destinations."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sockwatch.diagnose.age import TIME_WAIT_SECONDS, ages
+from sockwatch.diagnose.bound_ports import NAMED, PORTS, Ports, destinations, holds_without_peer, is_connected, is_first
+from sockwatch.diagnose.ports import HALF, ranges, seconds_until_full
+from sockwatch.diagnose.role import Role, listened_ports, roles
+from sockwatch.diagnose.window import Window
+from sockwatch.model.address import is_any
+from sockwatch.model.grouping import group
+from sockwatch.model.snapshot import Namespace, Snapshot
+from sockwatch.model.sockets import SocketTable
+from sockwatch.model.state import State
+
+USERS = 0.25
+"""A budget counts from the share of its used ports on that those hold who bind first; connect() shares ports."""
+BIND_ADDRESS_NO_PORT = 1 << 8
+"""In `sockopt` (struct inet_diag_sockopt): bind() took no port, connect() chose it."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BindBudget:
+    """The ports of one source address. `sockets` are those that were bound to port 0 and then connected.
+
+    `used` are ports that any socket of the address has, in whatever state; bind() to port 0 passes over all of these.
+    """
+
+    namespace: Namespace
+    sockets: SocketTable
+    used: int
+    usable: int
+    seconds_left: float | None
+
+    @property
+    def free(self) -> int:
+        """Ports that bind() can still be given."""
+        return self.usable - self.used
+
+    @property
+    def ratio(self) -> float:
+        """The used share, 0 to 1."""
+        return self.used / self.usable
+
+    def refuses_within(self, seconds: float) -> bool:
+        """Whether bind() fails now, or by forecast within so many seconds."""
+        return not self.free or (self.seconds_left is not None and self.seconds_left < seconds)
+
+
+def bind_budgets(window: Window) -> tuple[BindBudget, ...]:
+    """Every budget that is at least half used, and in good part by those who bind first; fullest first."""
+    return window.once(_bind_budgets)
+
+
+def _bind_budgets(window: Window) -> tuple[BindBudget, ...]:
+    found = []
+    every = window.sockets
+    for index, namespace in enumerate(window.namespaces):
+        ends = namespace.port_range()
+        choosable = _choosable(window.current, index)
+        usable = int(choosable.sum())
+        if ends is None or not usable:
+            continue
+        rows = np.flatnonzero((every.netns == index) & choosable[every.sport])
+        sources = group(every.src_hi[rows], every.src_lo[rows])
+        for number in np.flatnonzero(sources.count >= HALF * usable):
+            mine = rows[sources.index == number]
+            used = _mask(every.sport[mine])
+            if used.sum() < HALF * usable:
+                continue
+            sockets = every.take(mine)
+            users = sockets.take(_bound_first(window.current, sockets, choosable, ends))
+            if _mask(users.sport).sum() < USERS * used.sum():
+                continue
+            found.append(
+                BindBudget(
+                    namespace=namespace,
+                    sockets=users,
+                    used=int(used.sum()),
+                    usable=usable,
+                    seconds_left=_seconds_left(window, index, sockets, usable),
+                )
+            )
+    return tuple(sorted(found, key=lambda b: (-b.ratio, -len(b.sockets))))
+
+
+def _choosable(snapshot: Snapshot, netns: int) -> Ports:
+    """The range without reserved ports and without those that are bound for every address."""
+    every = snapshot.sockets
+    anywhere = holds_without_peer(every) & is_any(every.src_hi, every.src_lo) & (every.netns == netns)
+    choosable: Ports = ranges(snapshot)[netns] & ~_mask(every.sport[anywhere])
+    return choosable
+
+
+def _bound_first(
+    snapshot: Snapshot, sockets: SocketTable, choosable: Ports, ends: tuple[int, int]
+) -> NDArray[np.bool_]:
+    """Which of the sockets of one source address were bound to port 0 before they were connected.
+
+    bind() takes ports of the other parity than connect() as long as there are any, with SO_REUSEADDR first those of
+    the lower half of the range; a port that several connections share was never bound. Destinations that use much of
+    what connect() tries first are left out: there connect() may have had to turn to the other parity.
+    """
+    client: NDArray[np.bool_] = is_connected(sockets) & (sockets.autobound != NAMED) & (roles(sockets) != Role.ACCEPTED)
+    client &= (sockets.sockopt & BIND_ADDRESS_NO_PORT) == 0
+    client &= ~listened_ports(snapshot)[sockets.netns, sockets.sport]
+    first_half = choosable & is_first(np.arange(PORTS), ends[0])
+    first = first_half[sockets.sport]
+    towards = group(*destinations(sockets))
+    of_first = np.bincount(towards.index[client & first], minlength=len(towards))
+    client &= (of_first < HALF * first_half.sum())[towards.index]
+    chosen: NDArray[np.bool_] = client & ~first
+    if not chosen.any():
+        return chosen
+    alone = np.bincount(sockets.sport, minlength=PORTS)[sockets.sport] == 1
+    used = _mask(sockets.sport)
+    middle = ends[0] + ((ends[1] + 1 - ends[0]) >> 2 << 1)  # inet_csk_find_open_port: attempt_half
+    for part in (slice(ends[0], middle), slice(middle, ends[1] + 1)):
+        if not (choosable & ~first_half & ~used)[part].any():
+            chosen |= client & first & alone & (sockets.sport >= part.start) & (sockets.sport < part.stop)
+    return chosen
+
+
+def _seconds_left(window: Window, netns: int, sockets: SocketTable, usable: int) -> float | None:
+    number = window.number_before(netns)
+    if window.previous is None or number is None or window.elapsed is None:
+        return None
+    every = window.previous.sockets
+    same = _choosable(window.previous, number)[every.sport] & (every.netns == number)
+    before = every.take(same & (every.src_hi == sockets.src_hi[0]) & (every.src_lo == sockets.src_lo[0]))
+    waiting = sockets.in_state(State.TIME_WAIT)
+    return seconds_until_full(
+        usable=usable,
+        used=_count(sockets),
+        used_before=_count(before),
+        live=_count(sockets.take(~sockets.is_in_state(State.TIME_WAIT))),
+        live_before=_count(before.take(~before.is_in_state(State.TIME_WAIT))),
+        waiting=_count(waiting.take(ages(window, waiting).lower < window.elapsed)) * TIME_WAIT_SECONDS,
+        elapsed=window.elapsed,
+    )
+
+
+def _count(sockets: SocketTable) -> int:
+    return int(_mask(sockets.sport).sum())
+
+
+def _mask(ports: NDArray[np.uint16]) -> Ports:
+    mask = np.zeros(PORTS, np.bool_)
+    mask[ports] = True
+    return mask
