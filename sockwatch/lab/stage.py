@@ -1,6 +1,8 @@
 """The stage: a private network namespace, a server and a client in it, and the story that is told as it happens."""
 
 import errno
+import os
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -85,6 +87,12 @@ class Stage:
         for player in self._players.values():
             player.end()
         self.tap.close()
+
+    def kill(self, role: Role) -> None:
+        """End a player's process with its sockets open; it can do nothing more."""
+        player = self._players[role]
+        self._tell(f"{role}[{player.pid}]", "is killed (SIGKILL), with its sockets open")
+        os.kill(player.pid, signal.SIGKILL)  # the end of the stage waits for it
 
     def tell(self, sentences: str) -> None:
         """Say what is going on, in plain sentences."""

@@ -90,3 +90,58 @@ def test_the_lottery_shows_a_refusal_and_then_the_hit() -> None:
     shown = packets("lottery")
     assert shown[-3:] == ["itself > itself SYN", "itself > itself SYN ACK", "itself > itself ACK"]
     assert set(shown[:-3]) <= {"client > server SYN", "server > client RST ACK"}
+
+
+OPENING = ["client > server SYN", "server > client SYN ACK", "client > server ACK"]
+
+
+@pytest.mark.parametrize(
+    ("name", "after_the_handshake"),
+    [
+        (
+            "close_in_four_waves",
+            ["server > client FIN ACK", "client > server ACK", "client > server FIN ACK", "server > client ACK"],
+        ),
+        (
+            "killed_process",
+            ["client > server FIN ACK", "server > client ACK", "server > client FIN ACK", "client > server ACK"],
+        ),
+        (
+            "data_after_close",
+            [
+                "client > server FIN ACK",
+                "server > client ACK",
+                "server > client ACK 100 bytes",
+                "client > server RST",
+            ],
+        ),
+    ],
+)
+def test_a_story_shows_each_wave(name: str, after_the_handshake: list[str]) -> None:
+    assert packets(name) == OPENING + after_the_handshake
+
+
+def test_a_close_that_follows_within_40_ms_takes_three_waves() -> None:
+    three = ["server > client FIN ACK", "client > server FIN ACK", "server > client ACK"]
+    assert any(packets("close_in_three_waves") == OPENING + three for _ in range(5))  # a busy machine may be slower
+
+
+def test_a_simultaneous_open_takes_four_packets_and_the_reset_that_is_not_heard() -> None:
+    assert packets("simultaneous_open") == [
+        "client > server SYN",
+        "server > client RST ACK",
+        "server > client SYN",
+        "client > server SYN ACK",
+        "server > client ACK",
+    ]
+
+
+def test_close_over_unread_data_is_one_packet() -> None:
+    assert packets("reset_by_close")[-1] == "server > client RST ACK"
+
+
+def test_a_clash_shows_the_challenge_the_reset_and_the_second_try() -> None:
+    again = ["client > server SYN", "server > client ACK", "client > server RST", *OPENING]
+    shown = packets("tuple_clash")
+    assert shown[:5] == [*OPENING, "client > server FIN ACK", "server > client ACK"]
+    assert shown[5 : 5 + len(again)] == again
