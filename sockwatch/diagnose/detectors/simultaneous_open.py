@@ -81,7 +81,7 @@ class _Opened:
 def detect(window: Window, settings: Settings) -> Iterator[Finding]:
     """One finding per process and pair of addresses, always info."""
     del settings  # it is what it is at any age
-    opened = _opened(window)
+    opened = window.once(_opened)
     sockets = opened.sockets
     ends = (sockets.src_hi, sockets.src_lo, sockets.dst_hi, sockets.dst_lo)
     for rows in split(window.owners.of(sockets), *ends, apart=(sockets.netns,)):
@@ -106,7 +106,7 @@ def detect(window: Window, settings: Settings) -> Iterator[Finding]:
 def suspects(window: Window, settings: Settings) -> SocketTable:
     """These sockets and their other ends."""
     del settings
-    sockets = _opened(window).sockets
+    sockets = window.once(_opened).sockets
     return SocketTable.concatenate([sockets, find_ends(window.current, sockets).sockets])
 
 
@@ -116,7 +116,7 @@ def _opened(window: Window) -> _Opened:
     sockets = every.take(read | (every.is_in_state(State.SYN_RECV) & (every.inode != 0)))
     to_itself = (sockets.src_lo == sockets.dst_lo) & (sockets.src_hi == sockets.dst_hi)
     sockets = sockets.take(~to_itself | (sockets.sport != sockets.dport))
-    known = role.roles(sockets)
+    known = role.lasting_roles(window, sockets)
     connected = known == Role.CONNECTED
     both = np.zeros(len(sockets), np.bool_)
     both[connected] = _other_of(window, sockets.take(connected)) != NOT_HERE

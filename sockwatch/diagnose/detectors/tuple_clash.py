@@ -100,14 +100,14 @@ REPLACED = Telling(
 
 def detect(window: Window, settings: Settings) -> Iterator[Finding]:
     """One finding per process and service end for what is blocked now, and one for what was replaced."""
-    yield from _tell(window, _blocked(window), BLOCKED)
+    yield from _tell(window, window.once(_blocked), BLOCKED)
     replaced, states = _replaced(window, settings)
     yield from _tell(window, replaced, REPLACED, states)
 
 
 def suspects(window: Window, settings: Settings) -> SocketTable:
     """The sockets, their listeners, and the clients."""
-    sockets = SocketTable.concatenate([_blocked(window), _replaced(window, settings)[0]])
+    sockets = SocketTable.concatenate([window.once(_blocked), _replaced(window, settings)[0]])
     queued = sockets.take(sockets.inode == 0)
     return SocketTable.concatenate(
         [sockets, find_ends(window.current, sockets).sockets, role.listeners_of(window.current, queued)]
