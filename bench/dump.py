@@ -1,7 +1,8 @@
 """Run as a program: reads every socket of this namespace in turns with two others, prints seconds of CPU time as JSON.
 
 `drain` asks the kernel for the same dump, receives it into a buffer as large and drops it: what the kernel alone takes.
-`ss` is `ss -Htan`, start of the program included. `dump` makes columns and counts by state, port and peer.
+`ss` is `ss -Htan`, start of the program included. `dump` makes columns and counts by state, port and peer. `judge` is
+all that diagnosis does with a look that has what `sockwatch check` asks for.
 """
 
 import json
@@ -12,10 +13,16 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 
+from sockwatch.clock import SystemClock
 from sockwatch.collect.dump import dump_sockets
+from sockwatch.collect.live import LiveSource
+from sockwatch.diagnose.registry import load_detectors
+from sockwatch.diagnose.run import diagnose, find_follow_up
+from sockwatch.diagnose.window import Window
 from sockwatch.model.grouping import group
-from sockwatch.model.snapshot import Asks
+from sockwatch.model.snapshot import Asks, Snapshot
 from sockwatch.model.sockets import SocketTable
 
 BUFFER_BYTES = 4 << 20
@@ -52,6 +59,13 @@ def dump() -> SocketTable:
     return sockets
 
 
+def judge(look: Snapshot) -> None:
+    """Let every detector choose its suspects, and then judge."""
+    window = Window(current=look)
+    find_follow_up(window, load_detectors())
+    diagnose(window, load_detectors())
+
+
 def run_ss() -> None:
     """`ss -Htan` into nothing."""
     subprocess.run(["ss", "-Htan"], stdout=subprocess.DEVNULL, check=True)
@@ -76,7 +90,9 @@ def main() -> None:
     seen = len(dump())
     if seen != expected:
         raise SystemExit(f"{seen} sockets in the dump, {expected} were opened")
-    ways = {"drain": drain, "dump": dump, "ss": run_ss}
+    asks = Asks.union(detector.asks for detector in load_detectors().values())
+    look = LiveSource(clock=SystemClock()).look(asks)
+    ways: dict[str, Callable[[], object]] = {"drain": drain, "dump": dump, "ss": run_ss, "judge": partial(judge, look)}
     turns = []
     for turn in range(rounds):
         names = list(ways)[:: -1 if turn % 2 else 1]  # each comes after each: the kernel's tables stay in the cache
