@@ -1,7 +1,7 @@
 """`python -m bench [--write FILE] [--rounds N] [--sockets FEW MANY]`: measurements against limits, as a Markdown table.
 
 All run in one private network namespace and in turns (A B A B), so that what disturbs one disturbs the other; each line
-shows the turn with the median ratio. Times are CPU times, user and system, since waiting for a CPU would measure others.
+shows the turn with the median ratio. Times are CPU times, user and system, since waiting for a CPU measures others.
 Exit 0 if all are within their limits, 1 if not, 3 if it could not be measured.
 """
 
