@@ -263,6 +263,30 @@ SYSCTLS: Mapping[str, SysctlEntry] = {
         default="depends on memory",
         since="2.6",
     ),
+    "net.ipv4.ip_conntrack_max": SysctlEntry(
+        does="Nothing any more: it is an old name of net.netfilter.nf_conntrack_max.",
+        does_not="Exist on a new kernel. Rename it in the sysctl file that sets it.",
+        default="gone",
+        since="2.4",
+    ),
+    "net.ipv4.netfilter.ip_conntrack_max": SysctlEntry(
+        does="Nothing any more: it is an old name of net.netfilter.nf_conntrack_max.",
+        does_not="Exist on a new kernel. Rename it in the sysctl file that sets it.",
+        default="gone",
+        since="2.6",
+    ),
+    "net.ipv4.netfilter.ip_conntrack_tcp_timeout_established": SysctlEntry(
+        does="Nothing any more: it is an old name of net.netfilter.nf_conntrack_tcp_timeout_established.",
+        does_not="Exist on a new kernel. Rename it in the sysctl file that sets it.",
+        default="gone",
+        since="2.6",
+    ),
+    "net.ipv4.tcp_thin_dupack": SysctlEntry(
+        does="Nothing: it is gone since Linux 4.11; loss detection by time (RACK) does without it.",
+        does_not="Exist. Remove it from the sysctl file that sets it.",
+        default="gone",
+        since="2.6.34, until 4.10",
+    ),
     "net.ipv4.tcp_tw_recycle": SysctlEntry(
         does="Nothing: it is gone since Linux 4.12, because it broke clients behind NAT.",
         does_not="Exist. A sysctl file that names it is from an old guide; remove the line.",

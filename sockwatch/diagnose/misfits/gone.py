@@ -6,7 +6,13 @@ from sockwatch.diagnose.misfits.misfit import Host, Misfit, last_part
 from sockwatch.model.finding import Effect
 from sockwatch.model.sockets import SocketTable
 
+_OLD_NAME = "an old name that new kernels no longer know; today it is net.netfilter."
+
 GONE: Mapping[str, str] = {
+    "net.ipv4.ip_conntrack_max": f"{_OLD_NAME}nf_conntrack_max",
+    "net.ipv4.netfilter.ip_conntrack_max": f"{_OLD_NAME}nf_conntrack_max",
+    "net.ipv4.netfilter.ip_conntrack_tcp_timeout_established": f"{_OLD_NAME}nf_conntrack_tcp_timeout_established",
+    "net.ipv4.tcp_thin_dupack": "removed in Linux 4.11 (4a7f60094411): newer ways to detect loss do without it",
     "net.ipv4.tcp_tw_recycle": "removed in Linux 4.12 (4396e46187ca), because it dropped clients behind NAT; nothing "
     "replaces it and nothing needs to",
 }

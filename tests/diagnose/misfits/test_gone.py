@@ -1,7 +1,10 @@
 from dataclasses import replace
 
+import pytest
+
 from builders import namespace, window
 from sockwatch.diagnose.detectors.sysctl_misfit import DETECTOR
+from sockwatch.diagnose.misfits.gone import GONE
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Effect, Finding, Severity
 from sockwatch.model.snapshot import Namespace, SysctlSetting
@@ -23,6 +26,18 @@ def test_what_a_file_sets_and_the_kernel_no_longer_has() -> None:
     assert "4.12" in finding.cause
     assert finding.remedies == ("Remove the line from /etc/sysctl.d/99-{tuning}.conf.",)
     assert [(a.name, a.value, a.effect) for a in finding.sysctls] == [(RECYCLE.name, "1", Effect.NONE)]
+
+
+@pytest.mark.parametrize("name", GONE)
+def test_each_of_them_is_noticed(name: str) -> None:
+    [finding] = detect(replace(RECYCLE, name=name))
+    assert GONE[name] in finding.cause
+
+
+def test_several_lines_are_one_finding() -> None:
+    [finding] = detect(RECYCLE, replace(RECYCLE, name="net.ipv4.tcp_thin_dupack", line=8))
+    assert [a.name for a in finding.sysctls] == [RECYCLE.name, "net.ipv4.tcp_thin_dupack"]
+    assert "line 7, is gone; tcp_thin_dupack in" in finding.summary
 
 
 def test_what_this_kernel_still_has_is_not_gone() -> None:
