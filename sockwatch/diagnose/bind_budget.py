@@ -13,7 +13,7 @@ from sockwatch.diagnose.window import Window
 from sockwatch.model.address import is_any
 from sockwatch.model.grouping import group
 from sockwatch.model.snapshot import Namespace, Snapshot
-from sockwatch.model.sockets import SocketTable
+from sockwatch.model.sockets import AUTOBOUND_UNKNOWN, SocketTable
 from sockwatch.model.state import State
 
 USERS = 0.25
@@ -27,9 +27,11 @@ class BindBudget:
     """The ports of one source address. `sockets` are those that were bound to port 0 and then connected.
 
     `used` are ports that any socket of the address has, in whatever state; bind() to port 0 passes over all of these.
+    It is `certain` where `autobound` is known: else the programs may have named all these ports themselves.
     """
 
     namespace: Namespace
+    certain: bool
     sockets: SocketTable
     used: int
     usable: int
@@ -78,6 +80,7 @@ def _bind_budgets(window: Window) -> tuple[BindBudget, ...]:
             found.append(
                 BindBudget(
                     namespace=namespace,
+                    certain=bool((sockets.autobound != AUTOBOUND_UNKNOWN).any()),
                     sockets=users,
                     used=int(used.sum()),
                     usable=usable,

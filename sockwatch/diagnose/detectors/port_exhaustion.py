@@ -172,9 +172,10 @@ def detect(window: Window, settings: BudgetSettings) -> Iterator[Finding]:
 
 
 def suspects(window: Window, settings: BudgetSettings) -> SocketTable:
-    """Everything that uses a short budget."""
+    """Everything that uses a short budget, or may."""
     short_of_connect = [budget.sockets for budget in _short_of_connect(window, settings)]
-    return SocketTable.concatenate([*short_of_connect, *(b.sockets for b in _short_of_bind(window, settings))])
+    bound = [budget.sockets for budget in bind_budgets(window) if _is_short(budget, settings)]
+    return SocketTable.concatenate([*short_of_connect, *bound])
 
 
 def asks_autobound(window: Window, settings: BudgetSettings) -> bool:
@@ -197,7 +198,7 @@ def _short_of_connect(window: Window, settings: BudgetSettings) -> list[PortBudg
 
 
 def _short_of_bind(window: Window, settings: BudgetSettings) -> list[BindBudget]:
-    return [budget for budget in bind_budgets(window) if _is_short(budget, settings)]
+    return [budget for budget in bind_budgets(window) if budget.certain and _is_short(budget, settings)]
 
 
 def _is_short(budget: PortBudget | BindBudget, settings: BudgetSettings) -> bool:

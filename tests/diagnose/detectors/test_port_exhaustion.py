@@ -179,7 +179,8 @@ def test_a_budget_that_is_given_back_clears() -> None:
 
 
 def test_time_wait_counts_as_bind_takes_over_no_port() -> None:
-    rows = [row | {"state": State.TIME_WAIT, "autobound": 255, "inode": 0} for row in bound(70)]
+    rows = bound(1)
+    rows += [row | {"state": State.TIME_WAIT, "autobound": 255, "inode": 0} for row in bound(70)[1:]]
     sysctls = {"tcp_tw_reuse": "1", "tcp_timestamps": "1"}
     [finding] = detect(window(*rows, namespaces=[narrow(**sysctls)]))
     assert (finding.name, finding.count) == ("port_exhaustion/bind_budget", 70)
@@ -194,6 +195,12 @@ def test_a_destination_that_used_more_than_its_first_half_and_gave_some_back_did
     rows = [client(i, autobound=1, cookie=1 + i) for i in range(100) if i % 2 or i > 30]
     [finding] = detect(window(*rows, namespaces=[narrow()]))
     assert finding.name == "port_exhaustion/connect_budget"
+
+
+def test_ports_that_programs_may_have_named_themselves_are_no_verdict_but_suspect() -> None:
+    seen = window(*bound(90, autobound=255), namespaces=[narrow()])
+    assert not detect(seen)
+    assert len(DETECTOR.suspects(seen, DETECTOR.settings)) == 90
 
 
 @pytest.mark.parametrize(
@@ -217,7 +224,9 @@ def test_ports_bound_for_every_address_are_out_of_reach_and_those_of_another_add
 
 def test_one_shortage_is_one_finding_whoever_it_hits() -> None:
     one = detect(window(*bound(74, 1), namespaces=[narrow()]))
-    many = detect(window(*bound(100, 23), client(0, remote="10.0.0.8:1", cookie=999), namespaces=[narrow()]))
+    many = detect(
+        window(*bound(100, 23), client(0, remote="10.0.0.8:1", cookie=999, autobound=1), namespaces=[narrow()])
+    )
     assert [f.name for f in (*one, *many)] == ["port_exhaustion/bind_budget"] * 2
 
 
