@@ -2,13 +2,14 @@
 
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from netns import PrivateNetns, keep
 from sockwatch.collect.dump import dump_sockets
 from sockwatch.diagnose import silence
 from sockwatch.lab.namespace import write_sysctl
-from sockwatch.lab.packet_filter import EVERYTHING, drop
+from sockwatch.lab.packet_filter import EVERYTHING, drop, drop_nothing
 from sockwatch.model.snapshot import Asks
 from sockwatch.model.state import State, Timer
 
@@ -46,14 +47,21 @@ def unanswered_fin() -> None:
     client.shutdown(socket.SHUT_WR)
 
 
-def closed_window() -> None:
+def closed_window() -> Callable[[], object]:
     write_sysctl("net.ipv4.tcp_rmem", "4096 8192 8192")
     write_sysctl("net.ipv4.tcp_wmem", "4096 16384 16384")
-    client, _ = connected()
+    client, server = connected()
     client.settimeout(0)
+    sent = 0
     with suppress(BlockingIOError):
         while True:
-            client.send(b"x" * 4096)
+            sent += client.send(b"x" * 4096)
+    return lambda: read_all(server, sent)
+
+
+def read_all(reader: socket.socket, size: int) -> None:
+    while size:
+        size -= len(reader.recv(size))
 
 
 def look(began: float) -> list[tuple[State, Timer, int, Seen]]:
@@ -107,3 +115,50 @@ def test_every_look_bounds_the_silence_from_below_and_nearly_all_of_it() -> None
         before, _, lower, upper = looks[-1]
         assert lower > before / 2
         assert not upper < before - 1
+
+
+def interrupted_syn() -> Callable[[], object]:
+    listener = keep(socket.create_server(("127.0.0.1", 0)))
+    connecting = keep(socket.socket())
+    drop(connecting, EVERYTHING)
+    connecting.settimeout(0)
+    connecting.connect_ex(listener.getsockname())
+    return lambda: drop_nothing(connecting)
+
+
+def interrupted_data() -> Callable[[], object]:
+    client, server = connected()
+    drop(server, EVERYTHING)
+    client.send(b"x")
+    return lambda: drop_nothing(server)
+
+
+def interrupted_keepalive() -> Callable[[], object]:
+    client, server = connected()
+    drop(server, EVERYTHING)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 1)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
+    return lambda: drop_nothing(server)
+
+
+def wait_for(count: int) -> None:
+    """Return when so many sockets are silent."""
+    deadline = time.monotonic() + SECONDS
+    while sum(tries > 0 for _, _, tries, _ in look(0)) != count:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def be_silent_and_answer() -> list[tuple[State, Timer, int, Seen]]:
+    answers = [begin() for begin in (interrupted_syn, interrupted_data, interrupted_keepalive, closed_window)]
+    wait_for(len(answers))
+    for answer in answers:
+        answer()
+    wait_for(0)
+    return look(0)
+
+
+def test_an_answer_ends_the_silence() -> None:
+    with PrivateNetns() as netns:
+        assert netns.run(be_silent_and_answer) == []
