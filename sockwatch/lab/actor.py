@@ -121,6 +121,12 @@ class Actor:
         while self._listeners:
             self._listeners.pop().close()
 
+    @verb("sets TCP_DEFER_ACCEPT on its listeners: a connection is worth a word when its first data comes")
+    def defer_accept(self, seconds: int) -> None:
+        """Keep connections half-open until they have data, or for so long."""
+        for listener in self._listeners:
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, seconds)
+
     @verb("does not get the last ACK of any handshake: a packet filter drops it")
     def lose_last_acks(self) -> None:
         """Hear only SYNs on the listeners."""
