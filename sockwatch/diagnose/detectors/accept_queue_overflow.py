@@ -133,7 +133,7 @@ def _overflowing(window: Window) -> tuple[SocketTable, NDArray[np.float64]]:
     listeners = window.sockets.in_state(State.LISTEN)
     drops = _drops_since(window, listeners)
     increases = [window.increase(i, "TcpExt.ListenOverflows") for i in range(len(window.namespaces))]
-    overflowed = np.array([increase is None or increase > 0 for increase in increases])
+    overflowed = np.array([increase is not None and increase > 0 for increase in increases])
     chosen = (listeners.recv_q > listeners.send_q) | ((drops > 0) & overflowed[listeners.netns])
     return listeners.take(chosen), drops[chosen]
 
