@@ -143,6 +143,7 @@ def test_a_listener_that_drops_at_its_limit_is_a_warning_and_above_it_critical()
 def test_one_full_listener_of_a_group_is_enough_and_unknown_drops_are_left_out() -> None:
     before = [listener(0, skmem_drops=1.0), listener(0, cookie=8)]
     now = [listener(0, skmem_drops=3.0), listener(512, cookie=8)]
-    first = snapshot(*before)
-    [finding] = detect(Window(current=later(snapshot(*now), 10.0), previous=first))
+    first, grown = (namespace(counters={OVERFLOWS: count}) for count in (5, 6))
+    current = later(snapshot(*now, namespaces=[grown]), 10.0)
+    [finding] = detect(Window(current=current, previous=snapshot(*before, namespaces=[first])))
     assert (finding.severity, finding.count, finding.evidence["dropped"]) == (Severity.CRITICAL, 2, 2)
