@@ -54,11 +54,7 @@ $(VENV)/.test: requirements/dev.txt $(VENV)/.run
 
 # Elsewhere, and as an ordinary user, the tests that need a missing program are skipped and say so.
 debian-packages:
-	@missing=; for package in $$(sed 's/[ #].*//' tests/debian-packages.txt); do \
-		dpkg --status $$package >/dev/null 2>&1 || missing="$$missing $$package"; done; \
-	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		set -x; export DEBIAN_FRONTEND=noninteractive; apt-get update -q; \
-		apt-get install -qy --no-install-recommends $$missing || echo "not installed:$$missing"; fi
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then tests/install-debian-packages; fi
 
 lock:
 	test -x .tools/bin/uv || { $(PYTHON) -m venv .tools && .tools/bin/pip install --quiet uv; }

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sockwatch import __version__
 from sockwatch.cli.output import emit
 from sockwatch.cli.parser import Parser
-from sockwatch.errors import ConfigError, SockwatchError, UsageError
+from sockwatch.errors import SockwatchError, UsageError
 from sockwatch.model.printable import printable
 from sockwatch.nearest import unknown
 
@@ -32,15 +32,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return UNKNOWN if "--perfdata" in words else 0
     except KeyboardInterrupt:
         return INTERRUPTED
-    except ConfigError as error:
-        return _fail(str(error).splitlines(), words)
     except SockwatchError as error:
-        return _fail([str(error)], words)
+        return _fail(str(error), words)
     except Exception as error:  # noqa: BLE001 - python would exit 1, which means warning; an unforeseen error is unknown
         import traceback
 
-        traceback.print_exc()
-        return _fail([f"internal error: {type(error).__name__}: {error}"], words)
+        _complain(traceback.format_exc().splitlines())
+        return _fail(f"internal error: {type(error).__name__}: {error}", words)
 
 
 def _run(words: list[str]) -> int:
@@ -61,14 +59,20 @@ def _run(words: list[str]) -> int:
     return code
 
 
-def _fail(lines: Sequence[str], words: Sequence[str]) -> int:
-    for line in lines:
-        print(f"sockwatch: {printable(line)}", file=sys.stderr)
+def _fail(message: str, words: Sequence[str]) -> int:
+    _complain([f"sockwatch: {message}"])
     if "--perfdata" in words:  # Nagios reads stdout only
         from sockwatch.export.perfdata import unknown_line
 
-        emit(unknown_line("; ".join(lines)))
+        emit(unknown_line(message))
     return UNKNOWN
+
+
+def _complain(lines: Sequence[str]) -> None:
+    """Write to stderr, unless the caller closed it: print() would take stdout then."""
+    if sys.stderr is not None:
+        for line in lines:
+            print(printable(line), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -12,16 +12,17 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
-from sockwatch.diagnose.detector import Settings
+from sockwatch.diagnose.detector import Settings, Share
 from sockwatch.errors import ConfigError, UsageError
 from sockwatch.nearest import nearest
 
 _MAX_BYTES = 1 << 20
 _TABLE = re.compile(r"\s*\[\s*([^\[\]#]+?)\s*\]")
 _KEY = re.compile(r"\s*([A-Za-z0-9_.\-\"' ]+?)\s*=")
-_TYPE_NAMES = {float: "a number", int: "a whole number", bool: "true or false", str: "a string"}
+_TYPES: dict[object, tuple[type, ...]] = {float: (int, float), int: (int,), bool: (bool,), str: (str,)}
+_TYPE_NAMES: dict[object, str] = {float: "a number", int: "a whole number", bool: "true or false", str: "a string"}
 
 KeyPath = tuple[str, ...]
 
@@ -36,7 +37,7 @@ class Config:
 def load(path: Path, defaults: Mapping[str, Settings]) -> Config:
     """The defaults with what the file changes.
 
-    Raises ConfigError, one line per problem and all of them at once; UsageError where the file cannot be read.
+    Raises ConfigError with all mistakes at once; UsageError where the file cannot be read.
     """
     text = _read(path)
     try:
@@ -64,7 +65,7 @@ def load(path: Path, defaults: Mapping[str, Settings]) -> Config:
                     detectors[code] = replace(defaults[code], **changes)
     if problems:
         told = (f"{path}{_line(lines, at)}: {problem}" for at, problem in problems)
-        raise ConfigError("\n".join(" ".join(problem.splitlines()) for problem in told))
+        raise ConfigError(*(" ".join(problem.splitlines()) for problem in told))
     return Config(detectors=detectors)
 
 
@@ -86,7 +87,7 @@ def _read(path: Path) -> str:
 def _check(
     table: Mapping[str, Any], default: Settings, at: KeyPath, changes: dict[str, Any]
 ) -> Iterator[tuple[KeyPath, str]]:
-    types = get_type_hints(type(default))
+    types = get_type_hints(type(default), include_extras=True)
     names = [field.name for field in fields(default)]
     for key, value in table.items():
         if key not in names:
@@ -94,16 +95,18 @@ def _check(
         elif (problem := _wrong(value, types[key])) is not None:
             yield (*at, key), f"{'.'.join((*at, key))} {problem}"
         else:
-            changes[key] = float(value) if types[key] is float else value
+            changes[key] = float(value) if types[key] in {float, Share} else value
 
 
-def _wrong(value: object, kind: type) -> str | None:
+def _wrong(value: object, kind: object) -> str | None:
     """What is wrong with a value, if anything. TOML's true is no number, though python's is."""
-    accepted = (int, float) if kind is float else (kind,)
-    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
-        return f"must be {_TYPE_NAMES[kind]}, not {_shown(value)}"
+    plain = float if kind is Share else kind
+    if not isinstance(value, _TYPES[plain]) or isinstance(value, bool) is not (plain is bool):
+        return f"must be {_TYPE_NAMES[plain]}, not {_shown(value)}"
     if isinstance(value, (int, float)) and not (math.isfinite(value) and value >= 0):
         return f"must be 0 or more, not {value}"
+    if kind is Share and not (isinstance(value, (int, float)) and 0 < value <= 1):
+        return f"must be {get_args(Share)[1]}, not {value}"
     return None
 
 

@@ -19,7 +19,11 @@ class UsageError(SockwatchError):
 
 
 class ConfigError(UsageError):
-    """The config file is wrong; one line per problem, each with file, line, key and the nearest valid name."""
+    """The config file is wrong: every mistake of it, each with file, line, key and the nearest valid name."""
+
+    def __init__(self, *mistakes: str) -> None:
+        super().__init__("; ".join(mistakes))
+        self.mistakes = mistakes
 
 
 class CaptureError(UsageError):

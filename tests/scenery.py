@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from netns import require_namespaces
+
 SECONDS = 100
 KEEP = ("--keep", "600", "--json")
 STATES = {
@@ -78,7 +80,7 @@ def standing(name: str, *arguments: str, program: tuple[str, ...] = ("-m", "sock
             if not line:
                 _, complaint = process.communicate(timeout=SECONDS)
                 if "private network namespace" in complaint:
-                    pytest.skip(f"kernel: {complaint.strip()}")
+                    require_namespaces()
                 pytest.fail(complaint)
             yield Standing(process=process, result=json.loads(line))
         finally:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from sockwatch.config import key_lines, load
-from sockwatch.diagnose.detector import Settings
+from sockwatch.diagnose.detector import Settings, Share
 from sockwatch.errors import ConfigError, UsageError
 
 
@@ -17,7 +17,12 @@ class Every(Settings):
     name: str = "x"
 
 
-DEFAULTS = {"leak": Settings(), "every": Every()}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part(Settings):
+    share: Share = 0.5
+
+
+DEFAULTS = {"leak": Settings(), "every": Every(), "part": Part()}
 
 
 def problems(text: str, tmp_path: Path) -> list[str]:
@@ -25,7 +30,7 @@ def problems(text: str, tmp_path: Path) -> list[str]:
     path.write_text(text)
     with pytest.raises(ConfigError) as caught:
         load(path, DEFAULTS)
-    return [line.removeprefix(str(path)) for line in str(caught.value).splitlines()]
+    return [line.removeprefix(str(path)) for line in caught.value.mistakes]
 
 
 def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
@@ -90,6 +95,20 @@ def test_a_threshold_is_a_number_from_0(value: str, tmp_path: Path) -> None:
 )
 def test_the_line_is_found_however_the_key_is_written(text: str, line: int, tmp_path: Path) -> None:
     assert problems(text, tmp_path) == [f":{line}: unknown key detectors.leak.min_agee; did you mean min_age?"]
+
+
+@pytest.mark.parametrize(
+    ("value", "wrong"), [("0", True), ("0.01", False), ("1", False), ("1.01", True), ("true", True)]
+)
+def test_a_share_is_a_part_of_a_whole(value: str, *, wrong: bool, tmp_path: Path) -> None:
+    text = f"[detectors.part]\nshare = {value}\n"
+    if not wrong:
+        path = tmp_path / "config.toml"
+        path.write_text(text)
+        assert load(path, DEFAULTS).detectors["part"] == Part(share=float(value))
+        return
+    (problem,) = problems(text, tmp_path)
+    assert problem.startswith(":2: detectors.part.share must be ")
 
 
 def test_broken_toml_is_one_line_with_its_place(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def take_looks(netns: str, sample: float | None) -> "Sequence[Snapshot]":
 
     clock = SystemClock()
     detectors = with_min_age(load_detectors(), 0.0)
-    pipeline = Pipeline(LiveSource(clock=clock, netns=netns), detectors, clock, also_name=_listeners)
+    pipeline = Pipeline(LiveSource(clock=clock, netns=netns), detectors, clock, also_name=_held)
     first = pipeline.look()
     if sample is None:
         return (first,)
@@ -78,11 +78,9 @@ def take_looks(netns: str, sample: float | None) -> "Sequence[Snapshot]":
     return (first, pipeline.look())
 
 
-def _listeners(table: "SocketTable") -> "SocketTable":
-    """`check --from` may be asked about one service (--listen, --process, --unit)."""
-    from sockwatch.model.state import State
-
-    return table.in_state(State.LISTEN)
+def _held(table: "SocketTable") -> "SocketTable":
+    """Everything that has a holder: `check --from` may use other thresholds, or be asked about one service."""
+    return table.take(table.inode != 0)
 
 
 def _write_to_stdout(looks: "Sequence[Snapshot]") -> int:

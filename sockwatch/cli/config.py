@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sockwatch.diagnose.detector import Settings
 
 ACTIONS = ("check", "show", "schema", "example")
-_SCHEMA_TYPES = {float: "number", int: "integer", bool: "boolean", str: "string"}
+_SCHEMA_TYPES: Mapping[object, str] = {float: "number", int: "integer", bool: "boolean", str: "string"}
 _EXAMPLE_HEAD = """\
 ## sockwatch reads /etc/sockwatch/config.toml, or the file given with --config.
 ## Every key is here with its default; uncomment what you want to change.
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
         except ConfigError as error:
             if options.action != "check":
                 raise
-            emit(f"{error}\n")
+            emit("".join(f"{mistake}\n" for mistake in error.mistakes))
             return 1
         emit(f"{path}: ok\n" if options.action == "check" else show(settings, defaults))
     return 0
@@ -107,11 +107,16 @@ def schema(defaults: "Mapping[str, Settings]") -> dict[str, Any]:
 
 
 def _table_schema(default: "Settings") -> dict[str, Any]:
-    types, why = get_type_hints(type(default)), meanings(type(default))
+    from sockwatch.diagnose.detector import Share
+
+    types, why = get_type_hints(type(default), include_extras=True), meanings(type(default))
     keys: dict[str, Any] = {}
     for field in fields(default):
-        kind = _SCHEMA_TYPES[types[field.name]]
+        share = types[field.name] is Share
+        kind = "number" if share else _SCHEMA_TYPES[types[field.name]]
         bound = {"minimum": 0} if kind in {"number", "integer"} else {}
+        if share:
+            bound = {"exclusiveMinimum": 0, "maximum": 1}
         value = getattr(default, field.name)
         keys[field.name] = {"type": kind, **bound, "default": value, "description": why.get(field.name, "")}
     return {"type": "object", "additionalProperties": False, "properties": keys}

@@ -24,11 +24,14 @@ def emit(text: str) -> None:
 
 
 def emit_bytes(data: bytes | memoryview) -> None:
-    """Write `data` to stdout, as emit() does."""
+    """Write `data` to stdout, as emit() does. Raises SockwatchError where there is none: then the data is lost."""
+    out = sys.stdout
+    if out is None:
+        raise SockwatchError("cannot write the answer: stdout is closed")
 
     def write() -> None:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        out.buffer.write(data)
+        out.buffer.flush()
 
     guarded(write)
 

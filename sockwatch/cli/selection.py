@@ -101,9 +101,10 @@ class Service:
 def select_service(report: Report, snapshot: Snapshot, service: Service) -> Report:
     """The report with the findings that concern the service, and the status that follows from them.
 
-    A finding concerns it when its local port is one on which the service listens, or when one of the service's
-    processes holds the sockets or their other ends. A part of the service that is not there, and findings that cannot
-    be matched because their process is unknown, become gaps; the first kind is fatal: what is not there is not fine.
+    A finding concerns it when its local port is one on which the service listens, when one of the service's processes
+    holds the sockets or their other ends, or when it is about the whole namespace, where every service runs. A part of
+    the service that is not there, and findings that cannot be matched because their process is unknown, become gaps;
+    the first kind is fatal: what is not there is not fine.
     """
     report = _also_before(report, lambda before: select_service(before, snapshot, service))
     table = snapshot.sockets
@@ -119,11 +120,10 @@ def select_service(report: Report, snapshot: Snapshot, service: Service) -> Repo
 
     concerning = tuple(f for f in report.findings if _concerns(f, ports, pids))
     gaps = (*report.gaps, *missing)
-    if service.processes or service.units:
-        unmatched = sum(1 for f in report.findings if f not in concerning and _is_unmatched(f))
-        if unmatched:
-            why = "their process is not known, so they cannot be matched by --process or --unit and are left out"
-            gaps = (*gaps, Gap(what="findings", why=why, count=unmatched))
+    unmatched = sum(1 for f in report.findings if f not in concerning and f.subject.process is None)
+    if unmatched:
+        why = "their process is not known, so nothing says whether they concern this service; they are left out"
+        gaps = (*gaps, Gap(what="findings", why=why, count=unmatched))
     return replace(report, findings=concerning, gaps=gaps, status=status_of(concerning, gaps))
 
 
@@ -134,17 +134,14 @@ def _also_before(report: Report, select: Callable[[Report], Report]) -> Report:
 
 
 def _concerns(finding: Finding, ports: set[int], pids: set[int]) -> bool:
+    if finding.subject.local is None and finding.subject.remote is None and finding.subject.process is None:
+        return True
     local = (finding.subject.local or "").rpartition(":")[2]
     if local.isdecimal() and int(local) in ports:
         return True
     other = finding.other_end.process if finding.other_end else None
     involved = (finding.subject.process, other, *finding.holders)
     return any(process is not None and process.pid in pids for process in involved)
-
-
-def _is_unmatched(finding: Finding) -> bool:
-    subject = finding.subject
-    return subject.process is None and not (subject.local is None and subject.remote is None)
 
 
 def _missing_ports(service: Service, table: SocketTable) -> list[Gap]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from sockwatch.clock import Clock
 from sockwatch.collect.autobound import fill_autobound
 from sockwatch.collect.counters import read_counters
-from sockwatch.collect.dump import dump_sockets
+from sockwatch.collect.dump import Dump, dump_sockets
 from sockwatch.collect.mptcp import read_mptcp
 from sockwatch.collect.namespaces import CURRENT, call_in_namespace, name_namespace
 from sockwatch.collect.owners import OwnerFinder
@@ -16,7 +16,7 @@ from sockwatch.collect.sysctl_files import read_sysctl_files
 from sockwatch.collect.sysctls import read_sysctls
 from sockwatch.collect.udp import read_udp
 from sockwatch.model.printable import printable
-from sockwatch.model.snapshot import Asks, FollowUp, Namespace, Snapshot
+from sockwatch.model.snapshot import Asks, FollowUp, Gap, Namespace, Snapshot
 from sockwatch.model.sockets import SocketTable
 
 
@@ -71,8 +71,15 @@ class LiveSource:
             kernel=printable(system.release),
             namespaces=(namespace,),
             sockets=dump.sockets,
-            gaps=dump.gaps + no_udp + no_mptcp + odd_counters + odd_sysctls + no_files,
+            gaps=dump.gaps + _unlisted(dump) + no_udp + no_mptcp + odd_counters + odd_sysctls + no_files,
             udp=udp,
             mptcp=mptcp,
             sysctl_files=files,
         )
+
+
+def _unlisted(dump: Dump) -> tuple[Gap, ...]:
+    """What this kernel does not list at all; its counts are null."""
+    if dump.lists_bound:
+        return ()
+    return (Gap(what="sockets in bound and close", why="this kernel does not list them; Linux 6.8 and later do"),)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from sockwatch.errors import UsageError
+from sockwatch.errors import DumpError, UsageError
 from sockwatch.model.printable import printable
 
 CURRENT = "current"
@@ -56,9 +56,12 @@ def call_in_namespace(asked: str, function: Callable[[], T]) -> T:
 def name_namespace(asked: str, proc: Path) -> tuple[str, int, bool]:
     """Name, inode, and whether it is the initial one, of the calling thread's namespace.
 
-    It is "host" for the initial one, else the name it was asked by, else `net:[INODE]`.
+    It is "host" for the initial one, else the name it was asked by, else `net:[INODE]`. Raises DumpError without /proc.
     """
-    inode = (proc / "thread-self" / "ns" / "net").stat().st_ino
+    try:
+        inode = (proc / "thread-self" / "ns" / "net").stat().st_ino
+    except OSError as error:
+        raise DumpError(f"cannot tell the network namespace: {proc}: {error.strerror}", errno=error.errno) from error
     initial = (proc / _ONLY_IN_INITIAL).exists()
     if initial:
         return "host", inode, True

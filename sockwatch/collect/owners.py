@@ -260,7 +260,7 @@ class OwnerFinder:
         gaps = tuple(_gap(count, noun, why) for count, noun, why in reasons if count)
         if gaps or not unknown:
             return gaps
-        why = "no process has them (closed meanwhile, the kernel's own, or held in another PID namespace)"
+        why = "nobody seen has them (closed meanwhile, the kernel's own, in another PID namespace, hidden by hidepid)"
         return (_gap(unknown, "socket", why),)
 
     def _is_kernel_thread(self, pid: int) -> bool:

@@ -85,7 +85,8 @@ def describe_ends(ends: Ends, owners: Owners) -> OtherEnd | None:
     holders = owners.of(sockets)
     known = holders[holders != UNKNOWN]
     process = owners.processes[int(np.bincount(known).argmax())] if len(known) else None
-    return OtherEnd(state=State(int(np.bincount(sockets.state).argmax())), process=process)
+    held = process is not None or bool(sockets.inode.any())
+    return OtherEnd(state=State(int(np.bincount(sockets.state).argmax())), process=process, held=held)
 
 
 def peer_is_local(snapshot: Snapshot, sockets: SocketTable) -> NDArray[np.bool_]:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sockwatch.diagnose.age import Ages, Seconds
-from sockwatch.diagnose.detector import Settings
+from sockwatch.diagnose.detector import Settings, Share
 from sockwatch.diagnose.verdict import ANY
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Severity, Subject
@@ -28,7 +28,7 @@ _DOUBLINGS = 9
 class SilenceSettings(Settings):
     """When unanswered connections are more than the few that every service loses."""
 
-    share: float = 0.1
+    share: Share = 0.1
     """A warning from this share of the service's connections on; fewer are info."""
     clients: int = 10
     """A warning from so many clients of a service on: a client may vanish at any time, and fewer are info."""

@@ -42,7 +42,8 @@ def _perfdata(report: Report) -> Iterator[str]:
     for state, count in report.by_state.items():
         if count is not None:
             yield f"'{state.label}'={count};;;0"
-    for severity in Severity:
+    # Without a single state there was no look, and no findings is not a number of them.
+    for severity in Severity if any(count is not None for count in report.by_state.values()) else ():
         yield f"'findings_{severity.value}'={sum(f.severity is severity for f in report.findings)};;;0"
     for stage, milliseconds in report.timings_ms.items():
         yield f"'time_{stage}'={milliseconds / 1000:.4f}s;;;0"

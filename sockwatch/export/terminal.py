@@ -202,7 +202,8 @@ def _oldest(finding: Finding) -> str:
 def _other_end(other: OtherEnd | None) -> str:
     if other is None:
         return ""
-    return f"on this host, {other.state.label}, held by {_process(other.process) if other.process else 'no process'}"
+    unnamed = "a process that could not be seen" if other.held else "no process"
+    return f"on this host, {other.state.label}, held by {_process(other.process) if other.process else unnamed}"
 
 
 def _remedies(remedies: tuple[str, ...], width: int) -> list[Line]:

@@ -54,10 +54,14 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtherEnd:
-    """The other end of the connections, where it is on this host; `process` holds most of the other ends."""
+    """The other end of the connections, where it is on this host; `process` holds most of the other ends.
+
+    `held` says whether any process holds them: where `process` is None all the same, it could not be seen.
+    """
 
     state: State
     process: Process | None = None
+    held: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 """What one look at the kernel brought back; the only input of a diagnosis."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -8,6 +9,10 @@ from numpy.typing import NDArray
 
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State
+
+_NUMBER = re.compile(r"-?[0-9]{1,19}")
+"""What fits the widest sysctl; a capture may hold anything."""
+_PORT = re.compile(r"[0-9]{1,5}")
 
 UNKNOWN = -1
 """No process: in the arrays that say which process holds a socket."""
@@ -165,13 +170,12 @@ class Namespace:
 
 
 def _number(value: str) -> int | None:
-    number = value.strip()
-    return int(number) if number.lstrip("-").isdecimal() else None
+    return int(value) if _NUMBER.fullmatch(value.strip()) else None
 
 
 def _is_port(text: str) -> bool:
     """Whether this is a port number; what a capture says may be anything."""
-    return text.isdecimal() and int(text) < 65536  # noqa: PLR2004
+    return _PORT.fullmatch(text) is not None and int(text) < 65536  # noqa: PLR2004
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

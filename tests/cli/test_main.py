@@ -138,6 +138,20 @@ def test_a_full_disk_is_one_line_and_exit_3() -> None:
     assert (ended.returncode, ended.stderr) == (3, b"sockwatch: cannot write the answer: No space left on device\n")
 
 
+def test_a_capture_needs_a_stdout() -> None:
+    ended = subprocess.run(
+        ["/bin/sh", "-c", '"$0" -m sockwatch capture - >&-', sys.executable], capture_output=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (3, b"sockwatch: cannot write the answer: stdout is closed\n")
+
+
+def test_a_closed_stderr_leaves_stdout_alone() -> None:
+    ended = subprocess.run(
+        ["/bin/sh", "-c", '"$0" -m sockwatch chek 2>&-', sys.executable], capture_output=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (3, b"")
+
+
 def test_a_closed_stdout_is_no_error() -> None:
     ended = subprocess.run(["sh", "-c", 'exec "$@" >&-', "-", *SOCKWATCH, "explain"], capture_output=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, b"")

@@ -112,6 +112,17 @@ def test_what_concerns_others_is_left_out(found: Finding, service: dict[str, lis
     assert (answer.findings, answer.status) == ((), Status.OK)
 
 
+@pytest.mark.parametrize("service", [{"ports": [8080]}, {"processes": ["app"]}, {"units": ["app"]}])
+def test_what_the_whole_namespace_suffers_from_concerns_every_service(service: dict[str, list[Any]]) -> None:
+    pressure = reports.leak(subject=Subject(netns="host"))
+    assert ask(reports.report(pressure), **service).findings == (pressure,)
+
+
+def test_a_finding_without_a_process_is_said_to_be_left_out() -> None:
+    (gap,) = ask(reports.report(finding(local="0.0.0.0:18080")), ports=[8080]).gaps
+    assert (gap.what, gap.count, gap.fatal) == ("findings", 1, False)
+
+
 def test_a_process_is_asked_about_with_every_port_it_listens_on() -> None:
     queue = finding(local="[::]:8443")
     assert ask(reports.report(queue), processes=["worker"]).findings == ()

@@ -10,6 +10,7 @@ import builders
 from netns import PrivateNetns, keep
 from sockwatch.clock import SystemClock
 from sockwatch.collect import live
+from sockwatch.collect.dump import Dump
 from sockwatch.collect.live import LiveSource
 from sockwatch.model.snapshot import Asks, FollowUp, Gap, Snapshot
 from sockwatch.model.sockets import SocketTable
@@ -43,6 +44,9 @@ class ManualClock(SystemClock):
         return 100.0
 
 
+UNLISTED = "sockets in bound and close"
+
+
 def leak_close_wait() -> None:
     """The clients close, the server's ends stay."""
     with socket.create_server(("127.0.0.1", 0), backlog=COUNT) as listener:
@@ -72,7 +76,16 @@ def assert_complete(snapshot: Snapshot, netns: PrivateNetns) -> None:
     assert namespace.sysctls == {"net.ipv4.tcp_fin_timeout": "23"}
     assert namespace.counters["Tcp.ActiveOpens"] == COUNT
     assert (snapshot.host, snapshot.kernel) == (os.uname().nodename, os.uname().release)
-    assert (snapshot.time, snapshot.monotonic, snapshot.gaps) == (1_700_000_000.0, 100.0, ())
+    assert (snapshot.time, snapshot.monotonic) == (1_700_000_000.0, 100.0)
+    assert [gap.what for gap in snapshot.gaps] == ([] if namespace.lists_bound else [UNLISTED])
+
+
+def test_states_that_this_kernel_does_not_list_are_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    old_kernel = Dump(sockets=SocketTable.empty(), gaps=(), lists_bound=False)
+    monkeypatch.setattr(live, "dump_sockets", lambda _asks: old_kernel)
+    snapshot = LiveSource(clock=ManualClock()).look(Asks())
+    assert [gap.what for gap in snapshot.gaps] == [UNLISTED]
+    assert not snapshot.namespaces[0].lists_bound
 
 
 def test_a_look_has_the_sockets_counters_sysctls_and_holders_of_its_namespace() -> None:

@@ -17,7 +17,7 @@ import os, sys
 sys.path.insert(0, sys.argv[1])
 import pyroute2.netns  # while it may still read the installation
 from sockwatch.collect.namespaces import call_in_namespace
-from sockwatch.errors import UsageError
+from sockwatch.errors import DumpError, UsageError
 if os.geteuid() == 0:
     os.setgroups([])
     os.setresgid(65534, 65534, 65534)
@@ -168,3 +168,8 @@ def test_without_permission_the_capability_is_named() -> None:
         "/proc/1/ns/net: no permission to open this namespace (CAP_SYS_PTRACE and CAP_SYS_ADMIN)",
         "/proc/self/ns/net: no permission to enter this namespace (CAP_SYS_ADMIN)",
     ]
+
+
+def test_without_proc_the_namespace_cannot_be_told(tmp_path: Path) -> None:
+    with pytest.raises(DumpError, match="cannot tell the network namespace"):
+        name_namespace(CURRENT, tmp_path)

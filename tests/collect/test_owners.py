@@ -311,7 +311,7 @@ def test_sockets_that_nobody_has_are_a_gap(proc: Path) -> None:
     found, gaps = OwnerFinder(clock=ManualClock(), proc=proc).find(suspects(7, 8, 9))
     assert found.inodes.tolist() == [7]
     assert [(gap.what, gap.why.partition(" (")[0], gap.count, gap.fatal) for gap in gaps] == [
-        ("owners", "2 sockets: no process has them", 2, False)
+        ("owners", "2 sockets: nobody seen has them", 2, False)
     ]
 
 

@@ -36,3 +36,13 @@ def test_an_empty_value_is_a_value(tmp_path: Path) -> None:
         {"net.ipv4.ip_local_reserved_ports": ""},
         (),
     )
+
+
+def test_no_sysctls_at_all_is_a_gap(tmp_path: Path) -> None:
+    values, (gap,) = read_sysctls([FIN_TIMEOUT], tmp_path)
+    assert values == {}
+    assert (gap.what, gap.why) == (
+        "sysctls",
+        f"{tmp_path}/sys/net is not there: what depends on a sysctl is not judged",
+    )
+    assert read_sysctls([], tmp_path) == ({}, ())

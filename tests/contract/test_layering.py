@@ -25,7 +25,7 @@ LAYERS: Mapping[str, frozenset[str]] = {
 """What each part of the package may import of the package."""
 
 PURE = frozenset(
-    {"collections", "dataclasses", "enum", "functools", "itertools", "math", "numpy", "operator", "typing"}
+    {"collections", "dataclasses", "enum", "functools", "itertools", "math", "numpy", "operator", "re", "typing"}
 )
 """All that diagnosis needs from outside; none of it reads a clock, a file or a socket."""
 

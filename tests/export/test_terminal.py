@@ -134,6 +134,14 @@ def test_names_the_holders_and_the_other_end() -> None:
     assert "on this host, fin_wait_2, held by client[77] (container 0123456789ab)" in text
 
 
+@pytest.mark.parametrize(
+    ("held", "words"), [(True, "held by a process that could not be seen"), (False, "held by no process")]
+)
+def test_nobody_is_not_the_same_as_nobody_seen(held: bool, words: str) -> None:  # noqa: FBT001 - a parameter
+    other = OtherEnd(state=State.FIN_WAIT_2, held=held)
+    assert words in " ".join(render_finding(reports.leak(other_end=other)).split())
+
+
 def test_a_holder_that_was_not_seen_is_said_to_be_unknown() -> None:
     subject = Subject(netns="host", local="10.0.0.1:80")
     assert "not known" in render_finding(reports.leak(subject=subject, sockets=(reports.row(pid=None),)))

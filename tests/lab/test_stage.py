@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from netns import require_namespaces
 from scenery import is_alive, lab, standing
 
 SECONDS = 30.0
@@ -80,7 +81,7 @@ def test_players_are_two_processes_that_findings_can_name() -> None:
 def test_a_kept_stage_says_how_to_look_at_it_from_outside() -> None:
     run = lab("run", NAME, "--keep", "0.01")
     if "private network namespace" in run.stderr:
-        pytest.skip(f"kernel: {run.stderr.strip()}")
+        require_namespaces()
     assert run.returncode == 0
     assert "sockwatch check --min-age 1" in run.stdout
     assert "nsenter --target " in run.stdout
@@ -89,7 +90,7 @@ def test_a_kept_stage_says_how_to_look_at_it_from_outside() -> None:
 def test_a_diagnosis_that_differs_is_told_both_ways_and_exits_1() -> None:
     run = lab("run", "differs", program=PROGRAM)
     if "private network namespace" in run.stderr:
-        pytest.skip(f"kernel: {run.stderr.strip()}")
+        require_namespaces()
     assert run.returncode == 1
     assert "declared, not found: warning  port_theft_risk/listener, 1 socket, by client\n" in run.stdout
     assert "found, not declared: info     port_theft_risk/listener, 1 socket, by server\n" in run.stdout
@@ -98,7 +99,7 @@ def test_a_diagnosis_that_differs_is_told_both_ways_and_exits_1() -> None:
 def test_what_cannot_be_provoked_is_one_line_and_exits_3() -> None:
     run = lab("run", "absent", program=PROGRAM)
     if "private network namespace" in run.stderr:
-        pytest.skip(f"kernel: {run.stderr.strip()}")
+        require_namespaces()
     assert run.returncode == 3
     assert run.stderr == (
         "sockwatch: cannot set net.ipv4.no_such to 1 in the private namespace: No such file or directory\n"
@@ -108,7 +109,7 @@ def test_what_cannot_be_provoked_is_one_line_and_exits_3() -> None:
 def test_a_refusal_that_the_story_does_not_expect_is_one_line_and_exits_3() -> None:
     run = lab("run", "refused", program=PROGRAM)
     if "private network namespace" in run.stderr:
-        pytest.skip(f"kernel: {run.stderr.strip()}")
+        require_namespaces()
     assert run.returncode == 3
     assert run.stderr == "sockwatch: the kernel refused what the scenario needs: Connection refused\n"
     assert "refused: ECONNREFUSED" in run.stdout
@@ -117,7 +118,7 @@ def test_a_refusal_that_the_story_does_not_expect_is_one_line_and_exits_3() -> N
 def test_a_bug_in_a_scenario_is_shown_and_exits_3() -> None:
     run = lab("run", "broken", program=PROGRAM)
     if "private network namespace" in run.stderr:
-        pytest.skip(f"kernel: {run.stderr.strip()}")
+        require_namespaces()
     assert run.returncode == 3
     assert "ZeroDivisionError" in run.stderr
     assert "the process of the stage ended before the scenario did" in run.stderr
@@ -126,7 +127,7 @@ def test_a_bug_in_a_scenario_is_shown_and_exits_3() -> None:
 def test_all_ends_with_a_table_and_the_worst_exit_code() -> None:
     run = lab("run", "all", program=PROGRAM)
     if "private network namespace" in run.stdout:
-        pytest.skip(f"kernel: {run.stdout.splitlines()[1]}")
+        require_namespaces()
     assert run.returncode == 3
     verdicts = {line.split()[0]: line for line in run.stdout.splitlines()[1:]}
     assert verdicts[NAME].endswith("1 info                as declared")
@@ -138,7 +139,7 @@ def test_all_as_json_is_one_object_a_line() -> None:
     run = lab("run", "all", "--json", program=PROGRAM)
     results = {result["name"]: result for result in map(json.loads, run.stdout.splitlines())}
     if "private network namespace" in results[NAME].get("error", ""):
-        pytest.skip(f"kernel: {results[NAME]['error']}")
+        require_namespaces()
     assert [name for name, result in results.items() if result["ok"]] == [NAME]
     assert len(results) == 5
     assert results["differs"]["missing"] == ["warning  port_theft_risk/listener, 1 socket, by client"]

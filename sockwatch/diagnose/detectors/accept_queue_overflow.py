@@ -6,8 +6,8 @@ What it sees:
     application gave to listen() (application_backlog), or net.core.somaxconn, which cuts it (somaxconn).
 
 Why it matters:
-    The kernel drops the SYNs of new clients without a word; they repeat them after 1, 3, 7 seconds and give up. To the
-    client the service looks slow or dead while the process looks idle.
+    The kernel drops the SYNs of new clients without a word; they repeat them, wait longer each time,
+    and give up. To the client the service looks slow or dead while the process looks idle.
 
 Kernel fields:
     idiag_rqueue and idiag_wqueue of a socket in LISTEN are the accept queue and its limit, min(backlog, somaxconn) at

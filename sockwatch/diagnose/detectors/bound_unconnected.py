@@ -29,7 +29,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sockwatch.diagnose.age import Ages
-from sockwatch.diagnose.detector import Detector, NoDataError, Settings
+from sockwatch.diagnose.detector import Detector, NoDataError, Settings, Share
 from sockwatch.diagnose.role import listened_ports
 from sockwatch.diagnose.verdict import Advice, Evidence, Telling, plural, split, subject, tell
 from sockwatch.diagnose.window import Window
@@ -73,7 +73,7 @@ TELLING = Telling(
 class BoundSettings(Settings):
     """From where on it is a warning."""
 
-    range_share: float = 0.05
+    range_share: Share = 0.05
     """The share of ip_local_port_range that one process holds."""
     old_sockets: int = 64
     """Sockets of one process that are older than min_age."""

@@ -30,7 +30,7 @@ import numpy as np
 
 from sockwatch.diagnose import silence
 from sockwatch.diagnose.age import Ages, Seconds
-from sockwatch.diagnose.detector import Detector, Settings
+from sockwatch.diagnose.detector import Detector, Settings, Share
 from sockwatch.diagnose.ends import peer_is_local
 from sockwatch.diagnose.verdict import Advice, Evidence, Telling, age_evidence, plural, split, subject, tell
 from sockwatch.diagnose.window import Window
@@ -76,7 +76,7 @@ class UnansweredSettings(Settings):
     """A SYN counts as unanswered when it was repeated so often; the second or third may well be answered."""
     attempts: int = 5
     """So many unanswered attempts at once are told as a guess before they are old."""
-    share: float = 0.1
+    share: Share = 0.1
     """A warning from this share of the connections to the destination on; fewer are info, for it does answer others."""
 
 

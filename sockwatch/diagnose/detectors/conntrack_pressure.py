@@ -24,7 +24,7 @@ What to do:
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sockwatch.diagnose.detector import Detector, Settings
+from sockwatch.diagnose.detector import Detector, Settings, Share
 from sockwatch.diagnose.ports import SOON_SECONDS
 from sockwatch.diagnose.verdict import Advice, Evidence, Telling, tell
 from sockwatch.diagnose.window import Window
@@ -74,7 +74,7 @@ TELLING = Telling(
 class ConntrackSettings(Settings):
     """When the table is nearly full."""
 
-    used: float = 0.8
+    used: Share = 0.8
     """A warning from this used share on."""
     critical_seconds: float = SOON_SECONDS
     """Critical when, beyond that share, the table is full within so many seconds at this growth."""

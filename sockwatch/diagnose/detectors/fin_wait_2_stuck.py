@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from sockwatch.diagnose import age, role
 from sockwatch.diagnose.age import Ages
-from sockwatch.diagnose.detector import Detector, Settings
+from sockwatch.diagnose.detector import Detector, Settings, Share
 from sockwatch.diagnose.ends import Ends, describe_ends, find_ends
 from sockwatch.diagnose.ports import SYSCTLS as PORT_SYSCTLS, usable_ports
 from sockwatch.diagnose.verdict import (
@@ -98,7 +98,7 @@ TELLINGS = {
 class StuckSettings(Settings):
     """When orphans are more than ordinary."""
 
-    share: float = 0.1
+    share: Share = 0.1
     """Orphans are a warning from this share of their port budget, or of tcp_max_tw_buckets, on."""
 
 

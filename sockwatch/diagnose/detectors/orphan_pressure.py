@@ -28,7 +28,7 @@ What to do:
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sockwatch.diagnose.detector import Detector, NoDataError, Settings
+from sockwatch.diagnose.detector import Detector, NoDataError, Settings, Share
 from sockwatch.diagnose.verdict import Advice, Evidence, Telling, tell
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Effect, Finding, Severity, Subject
@@ -75,7 +75,7 @@ TELLING = Telling(
 class OrphanSettings(Settings):
     """When orphans are many."""
 
-    used: float = 0.5
+    used: Share = 0.5
     """The share of tcp_max_orphans from which on the kernel kills some of them before their time."""
 
 

@@ -15,8 +15,9 @@ Kernel fields:
     ports; net.ipv4.tcp_max_tw_buckets, TcpExt.TCPTimeWaitOverflow, sockstat.TCP.tw.
 
 When it is wrong:
-    A port of TIME_WAIT outside ip_local_port_range is taken for that of a service that has stopped; a client that
-    binds its source port itself looks alike. Whether SO_REUSEADDR was set on the old sockets is not visible.
+    A port of TIME_WAIT outside ip_local_port_range is taken for that of a service that has stopped where the other
+    end's port looks like a client's; two services that bind both ends look alike. Whether SO_REUSEADDR was set on the
+    old sockets is not visible.
 
 What to do:
     client_ports: keep connections open and reuse them, or let the server close first. table_full: raise
@@ -30,7 +31,7 @@ import numpy as np
 
 from sockwatch.diagnose import age
 from sockwatch.diagnose.age import TIME_WAIT_SECONDS
-from sockwatch.diagnose.detector import Detector, Settings
+from sockwatch.diagnose.detector import Detector, Settings, Share
 from sockwatch.diagnose.ports import SHORT, SOON_SECONDS, SYSCTLS, PortBudget, port_budgets, ranges
 from sockwatch.diagnose.role import listened_ports, listeners_of
 from sockwatch.diagnose.verdict import Advice, Evidence, Telling, age_evidence, split, subject, tell
@@ -43,6 +44,10 @@ from sockwatch.model.state import State
 
 CODE = "time_wait_buildup"
 VARIANTS = ("client_ports", "server_side", "table_full", "bind_blocked")
+
+CLIENT_PORTS = 32768
+"""From here on systems choose ports for their clients. Below, the other end may be the service, and this one a client
+that binds its source port, as an NFS client does."""
 
 NOT_FIN_TIMEOUT = Advice(
     name="net.ipv4.tcp_fin_timeout",
@@ -130,13 +135,13 @@ TELLINGS = {
 class BuildupSettings(Settings):
     """From where on TIME_WAIT is worth a word."""
 
-    used: float = 0.5
+    used: Share = 0.5
     """client_ports: the used share of a port budget, from which on connect() searches long."""
-    share: float = 0.5
+    share: Share = 0.5
     """client_ports: the share of the used ports that TIME_WAIT holds."""
     server_sockets: int = 20
     """server_side: sockets in TIME_WAIT on one listening port."""
-    server_share: float = 0.25
+    server_share: Share = 0.25
     """server_side: their share of all sockets of the namespace."""
 
 
@@ -262,7 +267,7 @@ def _bind_blocked(window: Window) -> Iterator[Finding]:
     sockets = window.sockets
     free = ~ranges(window.current) & ~listened_ports(window.current)
     free[[namespace.port_range() is None for namespace in window.namespaces]] = False
-    rows = np.flatnonzero(sockets.is_in_state(State.TIME_WAIT))
+    rows = np.flatnonzero(sockets.is_in_state(State.TIME_WAIT) & (sockets.dport >= CLIENT_PORTS))
     services = sockets.take(rows[free[sockets.netns[rows], sockets.sport[rows]]])
     to_itself = (services.src_lo == services.dst_lo) & (services.src_hi == services.dst_hi)
     services = services.take(~to_itself | (services.sport != services.dport))

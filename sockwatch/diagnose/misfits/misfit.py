@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from sockwatch.diagnose.detector import Settings
+from sockwatch.diagnose.detector import Settings, Share
 from sockwatch.diagnose.ports import PortBudget
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Effect
@@ -46,11 +46,11 @@ class MisfitSettings(Settings):
     """A setting about connections without an answer, or about keepalive: how many of them it concerns."""
     time_wait_sockets: int = 20
     """A setting made for TIME_WAIT: sockets in it."""
-    time_wait_share: float = 0.25
+    time_wait_share: Share = 0.25
     """A setting made for TIME_WAIT: the share of all sockets that is in it."""
-    used: float = 0.5
+    used: Share = 0.5
     """A setting about source ports: the used share of a port budget."""
-    reserved_share: float = 0.1
+    reserved_share: Share = 0.1
     """ip_local_reserved_ports: the share of the range that it takes away."""
 
 

@@ -29,7 +29,7 @@ def client(count: int, age: float = 40.0, start: int = 0, **columns: Any) -> lis
 
 def server(count: int, age: float = 40.0, port: int = 8080, **columns: Any) -> list[dict[str, Any]]:
     """TIME_WAIT on the port of a service, each from another client."""
-    return [waiting(f"10.0.0.1:{port}", f"10.0.0.7:{5000 + i}", age, **columns) for i in range(count)]
+    return [waiting(f"10.0.0.1:{port}", f"10.0.0.7:{52000 + i}", age, **columns) for i in range(count)]
 
 
 def live(count: int) -> list[dict[str, Any]]:
@@ -247,7 +247,7 @@ def test_a_reserved_port_inside_the_range_is_a_services() -> None:
 
 
 def test_a_port_with_a_listener_and_a_self_connect_are_not_blocked() -> None:
-    itself = waiting("127.0.0.1:8081", "127.0.0.1:8081")
+    itself = waiting("127.0.0.1:61081", "127.0.0.1:61081")
     assert not detect(window(LISTENER, *server(3), itself))
 
 
@@ -268,6 +268,10 @@ def test_live_users_of_budgets_and_listeners_with_many_are_suspects() -> None:
     assert set(DETECTOR.suspects(seen, DETECTOR.settings).inode.tolist()) == {0, 1, 7}
 
 
-@pytest.mark.parametrize("remote", ["[fd01::1]:8081", "[fd00::2]:8081", "[fd00::1]:8082"])
+@pytest.mark.parametrize("remote", ["[fd01::1]:61081", "[fd00::2]:61081", "[fd00::1]:61082"])
 def test_only_the_same_address_and_port_is_a_self_connect(remote: str) -> None:
-    assert [f.variant for f in detect(window(waiting("[fd00::1]:8081", remote)))] == ["bind_blocked"]
+    assert [f.variant for f in detect(window(waiting("[fd00::1]:61081", remote)))] == ["bind_blocked"]
+
+
+def test_the_bound_port_of_a_client_blocks_no_service() -> None:
+    assert not detect(window(waiting("10.0.0.1:871", "10.0.0.2:2049")))
