@@ -30,7 +30,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sockwatch.diagnose import role
-from sockwatch.diagnose.detector import Detector, NoDataError, Settings
+from sockwatch.diagnose.detector import Detector, NoDataError, Settings, Share
 from sockwatch.diagnose.verdict import Advice, Evidence, Telling, plural, subject, tell
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Effect, Finding, Severity, Subject
@@ -86,7 +86,7 @@ class ResetSettings(Settings):
 
     least: int = 10
     """Resets between two looks."""
-    share: float = 0.1
+    share: Share = 0.1
     """Their share of the connections that were opened between two looks."""
 
 
@@ -111,7 +111,7 @@ class _Resets:
 
 def detect(window: Window, settings: ResetSettings) -> Iterator[Finding]:
     """At most one finding per namespace, none at the first look. Raises NoDataError without the counters."""
-    if window.previous is None:
+    if window.elapsed is None:
         return
     resets = _resets(window, settings)
     if not resets:
@@ -133,7 +133,9 @@ def suspects(window: Window, settings: ResetSettings) -> SocketTable:
 
 def _resets(window: Window, settings: ResetSettings) -> list[_Resets]:
     """One for each namespace whose counters are known from both looks."""
-    found = []
+    found: list[_Resets] = []
+    if window.elapsed is None:
+        return found
     for netns in range(len(window.namespaces)):
         on_close, on_data = (window.increase(netns, name) for name in (ON_CLOSE, ON_DATA))
         if on_close is not None and on_data is not None:

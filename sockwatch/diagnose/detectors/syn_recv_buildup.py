@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sockwatch.diagnose.age import Ages, Seconds
-from sockwatch.diagnose.detector import Detector, Settings
+from sockwatch.diagnose.detector import Detector, Settings, Share
 from sockwatch.diagnose.ends import describe_ends, find_ends
 from sockwatch.diagnose.role import listeners_of
 from sockwatch.diagnose.verdict import Advice, Evidence, Telling, split, subject, tell
@@ -124,11 +124,11 @@ TELLINGS = {
 class BuildupSettings(Settings):
     """From where on half-open handshakes are worth a word."""
 
-    unanswered_share: float = 0.5
+    unanswered_share: Share = 0.5
     """flood: the share of a full listener's half-open handshakes that did not answer the first SYN-ACK."""
-    least: int = 10
+    least: int = 20
     """unacknowledged: old half-open handshakes on one listener."""
-    old_share: float = 0.25
+    old_share: Share = 0.25
     """unacknowledged: their share of all connections on that port."""
 
 

@@ -154,7 +154,7 @@ def _replaced(window: Window, settings: Settings) -> tuple[SocketTable, NDArray[
     """The sockets that took the place of a stale one with the same four-tuple, and the states of those."""
     nothing = SocketTable.empty(), np.empty(0, np.uint8)
     challenged = [(window.increase(index, CHALLENGES) or 0) > 0 for index in range(len(window.namespaces))]
-    if window.previous is None or not any(challenged):
+    if window.elapsed is None or not any(challenged):
         return nothing
     old = _stale(window, settings)
     sockets = window.sockets

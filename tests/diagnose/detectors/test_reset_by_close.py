@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from builders import namespace, process, snapshot, socket
+from builders import later, namespace, process, snapshot, socket
 from sockwatch.diagnose.detector import NoDataError
 from sockwatch.diagnose.detectors.reset_by_close import DETECTOR
 from sockwatch.diagnose.window import Window
@@ -104,6 +104,13 @@ def test_totals_since_boot_say_nothing_at_the_first_look() -> None:
     assert not len(DETECTOR.suspects(first, DETECTOR.settings))
 
 
+def test_looks_out_of_order_are_one_look() -> None:
+    seen = two_looks([], [], counted(), on_close=23)
+    backwards = Window(current=later(seen.current, -10), previous=seen.previous)
+    assert not list(DETECTOR.detect(backwards, DETECTOR.settings))
+    assert not len(DETECTOR.suspects(backwards, DETECTOR.settings))
+
+
 def test_a_kernel_without_the_counters_is_no_data() -> None:
     with pytest.raises(NoDataError, match="TCPAbortOnClose"):
         list(DETECTOR.detect(two_looks([], [], namespace(), on_close=23), DETECTOR.settings))
@@ -112,7 +119,7 @@ def test_a_kernel_without_the_counters_is_no_data() -> None:
 def test_each_namespace_has_its_own_counters_whatever_its_number() -> None:
     first = snapshot(*[unread(i, netns=1) for i in range(23)], namespaces=[counted(), counted("web")])
     second = snapshot(LISTENER, namespaces=[counted("web", on_close=23), counted()], holders={1: [SERVER]})
-    [finding] = DETECTOR.detect(Window(current=second, previous=first), DETECTOR.settings)
+    [finding] = DETECTOR.detect(Window(current=later(second, 5), previous=first), DETECTOR.settings)
     assert (finding.subject.netns, finding.subject.process) == ("web", SERVER)
 
 

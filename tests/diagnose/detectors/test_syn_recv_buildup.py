@@ -97,19 +97,19 @@ def test_two_looks_tell_how_many_were_answered_with_cookies_or_dropped() -> None
 
 
 def test_many_old_handshakes_below_the_limit_are_unacknowledged() -> None:
-    rows = [*(old(i) for i in range(10)), half_open(50)]
+    rows = [*(old(i) for i in range(20)), half_open(70)]
     [finding] = detect(listener(), *rows, holders={1: [SERVER]})
     assert (finding.name, finding.severity, finding.count) == (
         "syn_recv_buildup/unacknowledged",
         Severity.WARNING,
-        10,
+        20,
     )
     assert (finding.subject.process, finding.subject.local, finding.oldest_seconds) == (SERVER, "0.0.0.0:80", 31.5)
-    assert finding.summary == "10 half-open handshakes on 0.0.0.0:80 get no last ACK, the oldest for 32 s"
+    assert finding.summary == "20 half-open handshakes on 0.0.0.0:80 get no last ACK, the oldest for 32 s"
 
 
-def test_nine_are_what_scans_leave_on_any_public_listener() -> None:
-    assert not detect(listener(), *(old(i) for i in range(9)))
+def test_nineteen_are_what_scans_leave_on_any_public_listener() -> None:
+    assert not detect(listener(), *(old(i) for i in range(19)))
 
 
 def test_they_count_from_half_of_their_life_on() -> None:
@@ -123,15 +123,15 @@ def test_fewer_repetitions_make_a_shorter_life(retries: str, expires_ms: int, fo
 
 
 def test_timeouts_grow_to_two_minutes_and_no_further() -> None:
-    rows = [half_open(i, retransmits=8, expires_ms=0) for i in range(10)]
+    rows = [half_open(i, retransmits=8, expires_ms=0) for i in range(20)]
     assert [f.oldest_seconds for f in detect(listener(), *rows)] == [127 + 2 * 120]
 
 
 def test_a_few_beside_many_connections_are_silent() -> None:
-    live = [socket(State.ESTABLISHED, "10.0.0.1:80", f"10.9.0.1:{i + 1}", inode=9) for i in range(30)]
-    assert len(detect(listener(), *live, *(old(i) for i in range(10)))) == 1
+    live = [socket(State.ESTABLISHED, "10.0.0.1:80", f"10.9.0.1:{i + 1}", inode=9) for i in range(60)]
+    assert len(detect(listener(), *live, *(old(i) for i in range(20)))) == 1
     live.append(socket(State.ESTABLISHED, "10.0.0.1:80", "10.9.0.2:1", inode=9))
-    assert not detect(listener(), *live, *(old(i) for i in range(10)))
+    assert not detect(listener(), *live, *(old(i) for i in range(20)))
 
 
 def test_where_the_accept_queue_is_full_that_is_why_no_ack_counts() -> None:
@@ -143,21 +143,21 @@ def test_a_listener_that_is_gone_is_no_finding() -> None:
 
 
 def test_the_client_on_this_host_that_believes_to_be_connected_is_named() -> None:
-    rows = [old(i, local="127.0.0.1:80") for i in range(10)]
+    rows = [old(i, local="127.0.0.1:80") for i in range(20)]
     ends = [
         socket(State.ESTABLISHED, f"10.1.0.{1 + i}:{5000 + i}", "127.0.0.1:80", inode=50 + i, cookie=900 + i)
-        for i in range(10)
+        for i in range(20)
     ]
-    [finding] = detect(listener(), *rows, *ends, holders={50 + i: [CLIENT] for i in range(10)})
+    [finding] = detect(listener(), *rows, *ends, holders={50 + i: [CLIENT] for i in range(20)})
     assert finding.other_end is not None
     assert (finding.other_end.state, finding.other_end.process) == (State.ESTABLISHED, CLIENT)
 
 
 def test_listeners_on_one_port_are_told_apart_by_their_addresses() -> None:
     own = listener("10.0.0.2:80", inode=2)
-    rows = [*(old(i) for i in range(10)), *(old(20 + i, local="10.0.0.2:80") for i in range(11))]
+    rows = [*(old(i) for i in range(20)), *(old(40 + i, local="10.0.0.2:80") for i in range(21))]
     found = detect(listener(), own, *rows, holders={1: [SERVER], 2: [CLIENT]})
-    assert {(f.subject.local, f.count) for f in found} == {("0.0.0.0:80", 10), ("10.0.0.2:80", 11)}
+    assert {(f.subject.local, f.count) for f in found} == {("0.0.0.0:80", 20), ("10.0.0.2:80", 21)}
 
 
 def test_listeners_that_share_a_port_have_room_together() -> None:
@@ -170,20 +170,20 @@ def test_ipv6_v4_mapped_and_namespaces() -> None:
     dual = listener("[::]:80", inode=2)
     v6 = [
         socket(State.SYN_RECV, "[::1]:80", f"[::1]:{5000 + i}", retransmits=5, expires_ms=31_500, family=10)
-        for i in range(10)
+        for i in range(20)
     ]
-    mapped = [old(i, family=10) for i in range(10)]
-    web = [listener(netns=1), *(old(i, netns=1) for i in range(10))]
+    mapped = [old(i, family=10) for i in range(20)]
+    web = [listener(netns=1), *(old(i, netns=1) for i in range(20))]
     found = detect(dual, *v6, *mapped, *web, namespaces=[syn_sysctls(), namespace("web")])
     assert {(f.subject.netns, f.subject.local, f.count) for f in found} == {
-        ("host", "[::]:80", 20),
-        ("web", "0.0.0.0:80", 10),
+        ("host", "[::]:80", 40),
+        ("web", "0.0.0.0:80", 20),
     }
 
 
 def test_suspects_are_listeners_in_trouble_and_the_other_ends_of_their_handshakes() -> None:
     quiet = listener("0.0.0.0:81", inode=2)
-    rows = [*(old(i) for i in range(10)), half_open(30, local="10.0.0.1:81")]
+    rows = [*(old(i) for i in range(20)), half_open(70, local="10.0.0.1:81")]
     end = socket(State.ESTABLISHED, "10.1.0.1:5000", "10.0.0.1:80", inode=50, cookie=900)
     seen = window(listener(), quiet, *rows, end, namespaces=[syn_sysctls()])
     assert sorted(DETECTOR.suspects(seen, DETECTOR.settings).inode.tolist()) == [1, 50]

@@ -1,9 +1,8 @@
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from builders import namespace, process, snapshot, socket
+from builders import later, namespace, process, snapshot, socket
 from sockwatch.diagnose.detectors.tuple_clash import DETECTOR
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Finding, Severity
@@ -26,8 +25,7 @@ def look(*rows: dict[str, Any], syns: int = 0, **fields: Any) -> Snapshot:
 
 
 def detect(now: Snapshot, before: Snapshot | None = None) -> list[Finding]:
-    later = now if before is None else replace(now, monotonic=before.monotonic + 5)
-    return list(DETECTOR.detect(Window(current=later, previous=before), DETECTOR.settings))
+    return list(DETECTOR.detect(Window(current=later(now, 5), previous=before), DETECTOR.settings))
 
 
 def stale(state: State = State.CLOSE_WAIT, *, cookie: int = 7, **columns: Any) -> dict[str, Any]:
@@ -75,6 +73,11 @@ def test_a_socket_that_was_young_or_busy_may_have_ended_by_itself(state: State) 
 )
 def test_what_accepts_a_syn_does_not_clash(row: dict[str, Any]) -> None:
     assert not detect(look(fresh(), syns=1), look(row))
+
+
+def test_looks_out_of_order_are_one_look() -> None:
+    seen = Window(current=look(fresh(), syns=1), previous=later(look(stale()), 5))
+    assert not list(DETECTOR.detect(seen, DETECTOR.settings))
 
 
 def test_one_look_cannot_see_what_was_replaced() -> None:
@@ -157,6 +160,6 @@ def test_ipv6_and_v4_mapped(local: str, remote: str, family: int) -> None:
 
 def test_suspects_are_both_ends_and_the_listener_of_what_is_queued() -> None:
     client = socket(State.ESTABLISHED, THERE, HERE, inode=90, cookie=9)
-    now, before = look(fresh(inode=0), client, syns=1), look(stale())
+    now, before = later(look(fresh(inode=0), client, syns=1), 5), look(stale())
     suspects = DETECTOR.suspects(Window(current=now, previous=before), DETECTOR.settings)
     assert sorted(suspects.inode.tolist()) == [0, 1, 90]
