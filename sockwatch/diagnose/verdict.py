@@ -65,7 +65,7 @@ def tell(
     """
     guilty = window.owners.holders(sockets if held is None else held)
     subject = replace(subject, process=guilty[0] if guilty else None)
-    words = {"who": named(subject.process), "how_many": plural(len(sockets), "connection"), **words}
+    words = {"who": named(subject.process, len(guilty)), "how_many": plural(len(sockets), "connection"), **words}
     summary = telling.summary.format(**words)
     if not (subject.process and telling.summary.startswith("{who}")):  # a process's name is not ours to change
         summary = summary[0].upper() + summary[1:]
@@ -139,9 +139,11 @@ def _common(hi: NDArray[np.uint64], lo: NDArray[np.uint64], port: NDArray[np.uin
     return endpoint_text(address, str(port[0]) if (port == port[0]).all() else ANY)
 
 
-def named(process: Process | None) -> str:
-    """The process in a sentence."""
-    return f"{process.name}[{process.pid}]" if process else "a process that could not be seen"
+def named(process: Process | None, holders: int = 1) -> str:
+    """The process in a sentence, and how many more hold the same sockets."""
+    if process is None:
+        return "a process that could not be seen"
+    return f"{process.name}[{process.pid}]" + (f" and {holders - 1:,} more" if holders > 1 else "")
 
 
 def plural(count: int, noun: str = "socket") -> str:

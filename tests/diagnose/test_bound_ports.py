@@ -89,6 +89,8 @@ def play(kernel: Kernel, steps: list[tuple[Any, ...]]) -> None:
                 kernel.bind(source, destination)
             case ("name", source, number, destination):
                 kernel.name(source, kernel.low + number, destination)
+            case _:
+                raise AssertionError(step)
 
 
 @given(KERNELS, STEPS)

@@ -75,8 +75,8 @@ def test_the_oldest_holder_is_the_process_and_all_are_holders() -> None:
     assert finding.subject.process == process(5, "Main")
     assert finding.holders == (process(5, "Main"), process(9, "worker"))
     assert finding.count == 2
-    assert finding.summary == "Main[5] has 2 connections"
-    assert finding.remedies == ("restart Main[5]",)
+    assert finding.summary == "Main[5] and 1 more has 2 connections"
+    assert finding.remedies == ("restart Main[5] and 1 more",)
 
 
 def test_one_holder_is_no_list() -> None:
@@ -94,7 +94,7 @@ def test_a_process_that_cannot_be_seen_is_said_to_be_and_not_guessed() -> None:
 def test_a_sentence_begins_with_a_capital_but_a_process_keeps_its_name() -> None:
     assert told(inodes=(1,)).summary.startswith("worker[9]")
     other = Telling(summary="clients of {who}", cause="", remedies=())
-    assert told(other).summary == "Clients of Main[5]"
+    assert told(other).summary == "Clients of Main[5] and 1 more"
 
 
 def test_braces_in_the_name_of_a_process_are_only_text() -> None:

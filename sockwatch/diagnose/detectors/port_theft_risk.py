@@ -2,7 +2,7 @@
 
 What it sees:
     A listening port inside ip_local_port_range that is not reserved (listener). A local port of that range that nobody
-    listens on while clients keep trying it (target): sockets in SYN_SENT towards it, or, with two looks, what earlier
+    listens on while clients keep trying it (target): repeated SYNs towards it, or, with two looks, what earlier
     connections left behind while attempts to connect keep failing.
 
 Why it matters:
@@ -10,11 +10,13 @@ Why it matters:
     cannot bind it. A client that keeps trying the closed port may get that port itself and connect to itself.
 
 Kernel fields:
-    idiag_sport, idiag_dport, idiag_state; net.ipv4.ip_local_port_range and ip_local_reserved_ports; Tcp.AttemptFails.
+    idiag_sport, idiag_dport, idiag_state, idiag_retrans; net.ipv4.ip_local_port_range and ip_local_reserved_ports;
+    Tcp.AttemptFails.
 
 When it is wrong:
     A service that let the kernel choose its port (bind() to port 0) does not mind losing it. connect() tries ports of
-    the parity of the range's low end first, bind() to port 0 the others: the evidence says who takes this one first.
+    the parity of the range's low end first, bind() to port 0 the others: the evidence says who takes this one first,
+    and how many tries a client of a closed port needs on average to get that very port (one for each port of its half).
     That attempts fail is counted for the namespace, not for the port, so target without SYN_SENT is only a guess.
 
 What to do:
@@ -28,6 +30,7 @@ import numpy as np
 
 from sockwatch.diagnose.detector import Detector, Settings
 from sockwatch.diagnose.ends import peer_is_local
+from sockwatch.diagnose.lottery import CONNECT, chance, drawn_first_by, tries_on_average
 from sockwatch.diagnose.ports import SYSCTLS, ranges, reserve_command
 from sockwatch.diagnose.role import listened_ports
 from sockwatch.diagnose.verdict import Advice, Evidence, Telling, split, subject, tell
@@ -58,6 +61,11 @@ ADVICE = (
     ),
 )
 
+DRAWN = {
+    True: "connect() draws ports of this parity first.",
+    False: "connect() draws ports of the other parity first; bind() to port 0 draws this one.",
+}
+
 TELLINGS = {
     "listener": Telling(
         summary="{who} listens on port {port}, which the kernel also gives to clients",
@@ -69,7 +77,8 @@ TELLINGS = {
     "target": Telling(
         summary="clients on this host keep trying port {port}, where nothing listens: one may connect to itself",
         cause="The port lies in net.ipv4.ip_local_port_range and is not reserved. Each attempt draws a source port "
-        "from the same range; when it draws {port} itself, the socket connects to itself and blocks the service.",
+        "from the same range; when it draws {port} itself, the socket connects to itself and blocks the service. "
+        "{drawn}",
         remedies=("Start the service, or stop its clients.", *REMEDIES),
         advice=ADVICE,
     ),
@@ -108,7 +117,10 @@ def _listeners(window: Window) -> Iterator[Finding]:
             variant="listener",
             severity=Severity.INFO,
             subject=where,
-            evidence={"taken_first_by": _taken_first_by(window, in_range)},
+            evidence={
+                "taken_first_by": drawn_first_by(window.namespaces[int(in_range.netns[0])], int(in_range.sport[0]))
+                or ""
+            },
             port=str(where.local).rpartition(":")[2],
             reserve=reserve_command(window.namespaces[int(in_range.netns[0])], in_range.sport),
         )
@@ -120,7 +132,9 @@ def _targets(window: Window, settings: TheftSettings) -> Iterator[Finding]:
         clients = tried.take(rows)
         certain = bool(clients.is_in_state(State.SYN_SENT).any())
         where = subject(window, clients)
-        evidence: Evidence = {} if certain else {"confidence": "low"}
+        evidence = _odds(window, int(clients.netns[0]), int(clients.dport[0]))
+        if not certain:
+            evidence["confidence"] = "low"
         yield tell(
             window,
             clients,
@@ -130,6 +144,7 @@ def _targets(window: Window, settings: TheftSettings) -> Iterator[Finding]:
             severity=Severity.WARNING if certain else Severity.INFO,
             subject=where,
             evidence=evidence,
+            drawn=DRAWN[evidence["drawn_by"] == CONNECT],
             port=str(where.remote).rpartition(":")[2],
             reserve=reserve_command(window.namespaces[int(clients.netns[0])], clients.dport),
         )
@@ -143,7 +158,8 @@ def _listening_in_range(window: Window) -> SocketTable:
 def _tried(window: Window, settings: TheftSettings) -> SocketTable:
     """Clients of a port of this host in the range that nobody listens on: those that try it, and what others left.
 
-    Connections that live on after their listener closed are no attempts.
+    Connections that live on after their listener closed are no attempts, and neither is a SYN that has only just been
+    sent: what listens may be behind a redirection (DNAT) that no socket shows, and answers.
     """
     closed = ranges(window.current) & ~listened_ports(window.current)
     every = window.sockets
@@ -153,14 +169,21 @@ def _tried(window: Window, settings: TheftSettings) -> SocketTable:
     groups = group(clients.netns, clients.dst_hi, clients.dst_lo, clients.dport)
     refused = np.array([(window.increase(i, "Tcp.AttemptFails") or 0) > 0 for i in range(len(window.namespaces))])
     left_behind = (groups.count >= settings.remains)[groups.index] & refused[clients.netns]
-    return clients.take(clients.is_in_state(State.SYN_SENT) | left_behind)
+    unanswered = clients.is_in_state(State.SYN_SENT) & (clients.retransmits > 0)
+    return clients.take(unanswered | (left_behind & ~clients.is_in_state(State.SYN_SENT)))
 
 
-def _taken_first_by(window: Window, listeners: SocketTable) -> str:
-    ends = window.namespaces[int(listeners.netns[0])].port_range()
-    if ends is None:
-        return ""
-    return "connect()" if (int(listeners.sport[0]) - ends[0]) % 2 == 0 else "bind() to port 0"
+def _odds(window: Window, netns: int, port: int) -> Evidence:
+    """How soon a client of this closed port gets the port itself; at the rate of failing attempts, with two looks."""
+    namespace = window.namespaces[netns]
+    average = tries_on_average(namespace, port)
+    if average is None:
+        return {"drawn_by": drawn_first_by(namespace, port) or ""}
+    odds: Evidence = {"drawn_by": CONNECT, "tries_on_average": average}
+    failed = window.increase(netns, "Tcp.AttemptFails") or 0
+    if failed > 0 and window.elapsed:
+        odds["chance_within_an_hour"] = round(chance(namespace, port, failed / window.elapsed * 3600), 3)
+    return odds
 
 
 DETECTOR = Detector(

@@ -25,11 +25,12 @@ from collections.abc import Iterator
 
 from sockwatch.diagnose import age
 from sockwatch.diagnose.detector import Detector, Settings
+from sockwatch.diagnose.lottery import drawn_first_by, tries_on_average
 from sockwatch.diagnose.ports import reserve_command
-from sockwatch.diagnose.verdict import Advice, Telling, split, subject, tell
+from sockwatch.diagnose.verdict import Advice, Evidence, Telling, split, subject, tell
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Effect, Finding, Severity
-from sockwatch.model.snapshot import Asks
+from sockwatch.model.snapshot import Asks, Namespace
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State
 
@@ -62,15 +63,13 @@ ADVICE = (
 TELLINGS = {
     "live": Telling(
         summary="{who} is connected to itself on port {port}",
-        cause="It tried to reach port {port} on this host while nothing listened there, and the kernel gave it the "
-        "same port as source port. It talks to itself, and the real service cannot bind the port.",
+        cause="{how} It talks to itself, and the real service cannot bind the port.",
         remedies=("Close the connection now (restart {who}) so that the service can start.", *REMEDIES),
         advice=ADVICE,
     ),
     "time_wait": Telling(
         summary="a client was connected to itself on port {port} within the last minute",
-        cause="It tried to reach port {port} on this host while nothing listened there, and the kernel gave it the "
-        "same port as source port. The connection is closed; its TIME_WAIT ends by itself. It will happen again.",
+        cause="{how} The connection is closed; its TIME_WAIT ends by itself. It can happen again.",
         remedies=REMEDIES,
         advice=ADVICE,
     ),
@@ -88,6 +87,8 @@ def detect(window: Window, settings: Settings) -> Iterator[Finding]:
         group = sockets.take(rows)
         name = VARIANTS[int(gone[rows[0]])]
         where = subject(window, group)
+        evidence = _evidence(window.namespaces[int(group.netns[0])], int(group.sport[0]))
+        port = str(where.local).rpartition(":")[2]
         yield tell(
             window,
             group,
@@ -97,7 +98,9 @@ def detect(window: Window, settings: Settings) -> Iterator[Finding]:
             severity=Severity.WARNING,
             subject=where,
             ages=ages.take(rows),
-            port=str(where.local).rpartition(":")[2],
+            evidence=evidence,
+            how=_how(evidence).format(port=port),
+            port=port,
             reserve=reserve_command(window.namespaces[int(group.netns[0])], group.sport),
         )
 
@@ -106,6 +109,26 @@ def suspects(window: Window, settings: Settings) -> SocketTable:
     """Every one of them."""
     del settings
     return _self_connected(window)
+
+
+def _evidence(namespace: Namespace, port: int) -> Evidence:
+    if namespace.port_range() is None:
+        return {}
+    average = tries_on_average(namespace, port)
+    return {"drawn_by": drawn_first_by(namespace, port) or "nobody"} | (
+        {} if average is None else {"tries_on_average": average}
+    )
+
+
+def _how(evidence: Evidence) -> str:
+    """How it came about; `drawn_by` is absent where the range is not known."""
+    drawn, average = evidence.get("drawn_by"), evidence.get("tries_on_average")
+    if drawn == "nobody":
+        return "It bound port {port} itself and then connected to it: the kernel gives this port to no client."
+    tried = "It tried to reach port {port} on this host while nothing listened there, and the kernel gave it the same "
+    if average is not None:
+        return f"{tried}port as source port, which happens at one try in {average:,}."
+    return f"{tried}port as source port{'' if drawn is None else f'; {drawn} draws it first'}."
 
 
 def _self_connected(window: Window) -> SocketTable:

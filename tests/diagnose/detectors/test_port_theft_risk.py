@@ -20,7 +20,9 @@ def listener(port: int, address: str = "127.0.0.1", **columns: Any) -> dict[str,
 
 
 def trying(number: int, target: str = TARGET, **columns: Any) -> dict[str, Any]:
-    return socket(State.SYN_SENT, f"127.0.0.1:{41000 + number}", target, **({"inode": 100 + number} | columns))
+    return socket(
+        State.SYN_SENT, f"127.0.0.1:{41000 + number}", target, **({"inode": 100 + number, "retransmits": 1} | columns)
+    )
 
 
 def left(number: int, state: State = State.TIME_WAIT, target: str = TARGET) -> dict[str, Any]:
@@ -97,7 +99,7 @@ def test_a_reserved_target_is_safe() -> None:
 
 def test_an_address_of_another_namespace_is_another_host() -> None:
     rows = [
-        socket(State.SYN_SENT, "172.17.0.1:41000", "172.17.0.2:40001"),
+        socket(State.SYN_SENT, "172.17.0.1:41000", "172.17.0.2:40001", retransmits=1),
         socket(State.ESTABLISHED, "172.17.0.2:22", "172.17.0.1:5", netns=1),
     ]
     assert not detect(window(*rows, namespaces=[namespace(), namespace("web")]))
@@ -106,7 +108,7 @@ def test_an_address_of_another_namespace_is_another_host() -> None:
 def test_remains_of_connections_while_attempts_fail_are_a_guess() -> None:
     [finding] = detect(refused(*(left(i) for i in range(3))))
     assert (finding.variant, finding.severity) == ("target", Severity.INFO)
-    assert finding.evidence == {"confidence": "low"}
+    assert finding.evidence == {"drawn_by": "bind() to port 0", "confidence": "low"}
 
 
 @pytest.mark.parametrize(("then", "now"), [(5, 5), (None, 28), (5, None), (None, None)])
@@ -147,7 +149,7 @@ def test_failed_attempts_of_another_namespace_do_not_count() -> None:
 
 def test_ipv6_v4_mapped_and_namespaces() -> None:
     rows = [
-        socket(State.SYN_SENT, "[::1]:41000", "[::1]:40001"),
+        socket(State.SYN_SENT, "[::1]:41000", "[::1]:40001", retransmits=1),
         trying(1, family=10),
         trying(2, netns=1),
     ]
@@ -178,4 +180,23 @@ def test_the_listeners_and_the_clients_are_suspects() -> None:
 
 def test_one_live_attempt_makes_the_remains_certain() -> None:
     [finding] = detect(refused(trying(0), *(left(i) for i in range(1, 4))))
-    assert (finding.severity, finding.count, finding.evidence) == (Severity.WARNING, 4, {})
+    assert (finding.severity, finding.count) == (Severity.WARNING, 4)
+    assert "confidence" not in finding.evidence
+
+
+def test_an_attempt_that_is_only_under_way_may_reach_what_no_socket_shows() -> None:
+    assert not detect(window(trying(0, retransmits=0)))
+    assert not detect(refused(*(trying(i, retransmits=0) for i in range(23))))
+    assert detect(window(trying(0, retransmits=1)))
+
+
+def test_the_odds_are_told_for_a_port_that_connect_draws_and_with_two_looks_the_time() -> None:
+    even = "127.0.0.1:40002"
+    [one] = detect(window(trying(0, even)))
+    assert one.evidence == {"drawn_by": "connect()", "tries_on_average": 14_116}
+    assert one.cause.endswith("connect() draws ports of this parity first.")
+    [two] = detect(refused(trying(0, even)))  # 23 failed in 10 s
+    assert two.evidence["chance_within_an_hour"] == round(1 - (1 - 1 / 14_116) ** 8_280, 3)
+    [odd] = detect(refused(trying(0)))
+    assert odd.evidence == {"drawn_by": "bind() to port 0"}
+    assert odd.cause.endswith("bind() to port 0 draws this one.")

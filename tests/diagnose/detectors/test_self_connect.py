@@ -84,3 +84,24 @@ def test_ports_processes_variants_and_namespaces_are_told_apart() -> None:
 def test_every_one_is_a_suspect() -> None:
     seen = window(socket(State.ESTABLISHED, *ITSELF, inode=5), socket(State.ESTABLISHED, "1.1.1.1:1", "1.1.1.1:2"))
     assert DETECTOR.suspects(seen, DETECTOR.settings).inode.tolist() == [5]
+
+
+@pytest.mark.parametrize(
+    ("port", "evidence", "cause"),
+    [
+        (40000, {"drawn_by": "connect()", "tries_on_average": 14_116}, "which happens at one try in 14,116."),
+        (40001, {"drawn_by": "bind() to port 0"}, "as source port; bind() to port 0 draws it first."),
+        (8080, {"drawn_by": "nobody"}, "It bound port 8080 itself and then connected to it"),
+    ],
+)
+def test_how_it_came_about_is_what_the_range_allows(port: int, evidence: dict[str, object], cause: str) -> None:
+    [finding] = detect(window(socket(State.ESTABLISHED, f"127.0.0.1:{port}", f"127.0.0.1:{port}")))
+    assert finding.evidence == evidence
+    assert cause in finding.cause
+
+
+def test_without_the_range_nothing_is_said_about_chance() -> None:
+    row = socket(State.ESTABLISHED, *ITSELF)
+    [finding] = detect(window(row, namespaces=[namespace(ip_local_port_range="")]))
+    assert finding.evidence == {}
+    assert "as source port. It talks" in finding.cause
