@@ -56,17 +56,17 @@ def silences(sockets: SocketTable) -> Ages:
     backoff = sockets.detail("backoff")
     last_ack = sockets.detail("last_ack_recv") / 1e3
     last_sent = sockets.detail("last_data_sent") / 1e3
-    heard = np.fmin(last_ack, sockets.detail("last_data_recv") / 1e3)
+    heard = np.minimum(last_ack, sockets.detail("last_data_recv") / 1e3)
 
     retransmits = sockets.timer == Timer.RETRANSMIT
     doublings = np.minimum(backoff, tries)
-    since_last = np.fmin(np.maximum(rto - expires, 0), last_sent)  # TCP_USER_TIMEOUT cuts an interval short
+    since_last = np.minimum(np.maximum(rto - expires, 0), last_sent)  # TCP_USER_TIMEOUT cuts an interval short
     sent = rto * (1 - 0.5**doublings) + (tries - doublings) * rto * 0.5**backoff + since_last
     sent = np.where(np.isnan(sent), expires * (1 - 0.5**tries), sent)  # not read in detail: the interval lasts as long
 
     probes = sockets.timer == Timer.PROBE
     interval = np.minimum(rto * 2**backoff, RTO_MAX_SECONDS)
-    stalled = np.fmin(interval * (1 - 0.5**backoff) + np.maximum(interval - expires, 0), last_sent)
+    stalled = np.minimum(interval * (1 - 0.5**backoff) + np.maximum(interval - expires, 0), last_sent)
 
     asks = (sockets.timer == Timer.KEEPALIVE) & (sockets.retransmits > 0)
     asked = np.where(np.isnan(heard), (tries - 1) * expires, heard)

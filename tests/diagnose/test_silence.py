@@ -130,6 +130,16 @@ def test_without_details_the_timer_alone_gives_a_lower_bound() -> None:
     assert np.isnan(bounds(silent(State.ESTABLISHED, timer=Timer.PROBE, expires_ms=8_000))[0])
 
 
+@pytest.mark.parametrize("missing", sorted(silence.DETAILS))
+@pytest.mark.parametrize("timer", [Timer.RETRANSMIT, Timer.PROBE, Timer.KEEPALIVE])
+def test_a_detail_that_is_missing_makes_nothing_older(timer: Timer, missing: str) -> None:
+    details = {"rto": 8e6, "backoff": 3.0, "last_data_sent": 400.0, "last_data_recv": 9e6, "last_ack_recv": 8e5}
+    columns = {"timer": timer, "retransmits": 3, "expires_ms": 7_000}
+    whole = silent(State.ESTABLISHED, **columns, **details).lower[0]
+    part = silent(State.ESTABLISHED, **columns, **(details | {missing: np.nan})).lower[0]
+    assert np.isnan(part) or part <= whole
+
+
 @pytest.mark.parametrize("timer", [Timer.OFF, Timer.TIME_WAIT, Timer.KEEPALIVE])
 def test_what_waits_for_nothing_is_not_silent(timer: Timer) -> None:
     columns = row(8.0, 3, 0.5, timer=timer, last_ack_recv=9_000.0, last_data_recv=9_000.0)

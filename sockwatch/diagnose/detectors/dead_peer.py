@@ -167,7 +167,7 @@ def _evidence(sockets: SocketTable, ages: Ages, share: float) -> Evidence:
     }
     if not probing:
         evidence["unacknowledged_bytes"] = int(sockets.send_q.sum())
-    heard = np.fmin(sockets.detail("last_ack_recv"), sockets.detail("last_data_recv")) / 1e3
+    heard = np.minimum(sockets.detail("last_ack_recv"), sockets.detail("last_data_recv")) / 1e3
     if not probing and (heard < ages.lower / 2).any():
         evidence["still_heard"] = int((heard < ages.lower / 2).sum())
     return evidence | age_evidence(ages, certain=True)

@@ -100,7 +100,7 @@ def suspects(window: Window, settings: IdleSettings) -> SocketTable:
 
 def _idle(window: Window, settings: IdleSettings) -> tuple[SocketTable, Ages]:
     sockets = _without_timer(window)
-    idle = np.fmin(sockets.detail("last_data_sent"), sockets.detail("last_data_recv")) / 1e3
+    idle = np.minimum(sockets.detail("last_data_sent"), sockets.detail("last_data_recv")) / 1e3
     old = np.flatnonzero(idle >= settings.min_age)
     sockets, idle = sockets.take(old), idle[old]
     to_itself = (sockets.sport == sockets.dport) & (sockets.src_hi == sockets.dst_hi)

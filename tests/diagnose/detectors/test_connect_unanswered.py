@@ -13,7 +13,7 @@ SERVER = process(400, "postgres")
 DEFAULTS = namespace(tcp_syn_retries="6", tcp_syn_linear_timeouts="4", tcp_keepalive_time="7200")
 
 
-FATE = {"timer", "retransmits", "rto", "backoff", "expires_ms"}
+FATE = {"timer", "retransmits", "rto", "backoff", "expires_ms", "last_data_sent"}
 
 
 def trying(number: int, seconds: float = 60.0, remote: str = "10.0.0.7:5432", **columns: object) -> dict[str, object]:
@@ -25,6 +25,7 @@ def trying(number: int, seconds: float = 60.0, remote: str = "10.0.0.7:5432", **
         "rto": 32e6,
         "backoff": 5.0,
         "expires_ms": round((67 - seconds) * 1e3),
+        "last_data_sent": 5e6,  # since boot: nothing was sent
     }
     return socket(State.SYN_SENT, f"10.0.0.1:{40000 + number}", remote, **(row | columns))
 

@@ -39,15 +39,27 @@ def test_fires_with_process_service_and_age_and_is_info() -> None:
         idle(0, seconds=7199.9),
         idle(0, last_data_recv=1_000.0),
         idle(0, last_data_sent=1_000.0),
+        idle(0, last_data_sent=float("nan")),
+        idle(0, last_data_recv=float("nan")),
         idle(0, timer=Timer.KEEPALIVE, expires_ms=60_000),
         idle(0, timer=Timer.RETRANSMIT),
         idle(0, inode=0),
         idle(0) | {"state": State.CLOSE_WAIT},
     ],
-    ids=["shorter", "received", "sent", "keepalive", "data in flight", "not accepted yet", "other state"],
+    ids=[
+        "shorter",
+        "received",
+        "sent",
+        "sent unknown",
+        "received unknown",
+        "keepalive",
+        "data in flight",
+        "not accepted yet",
+        "other state",
+    ],
 )
 def test_silent_at_the_edge_and_with_keepalive(row: dict[str, Any]) -> None:
-    assert not detect(window(LISTENER, row))
+    assert not detect(window(LISTENER, row, idle(1, seconds=1.0)))
 
 
 def test_both_ends_in_one_namespace_cannot_lose_each_other() -> None:
