@@ -18,7 +18,8 @@ _MULTIPLIERS = (0x9E37_79B9_7F4A_7C15, 0xC2B2_AE3D_27D4_EB4F, 0x1656_67B1_9E37_7
 """Odd numbers with well-spread bits (golden ratio, xxHash, splitmix64), one table each."""
 _WORD_BITS = 64
 _MIN_TABLE_BITS = 16
-_MAX_TABLE_BITS = 22
+_MAX_TABLE_BITS = 20
+"""4 MB, which stay in the cache; with a million different keys a larger table is no faster."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -93,8 +94,7 @@ def _find_leaders(words: Sequence[NDArray[np.uint64]]) -> NDArray[np.int32]:
     if len(words) == 1 and int(words[0].max()) < 1 << bits:
         slot = words[0].astype(np.int32)
         return _claim(slot, np.arange(rows, dtype=np.int32), bits)[slot]
-    leader = np.empty(rows, np.int32)
-    pending = np.arange(rows, dtype=np.int32)
+    leader = pending = np.arange(rows, dtype=np.int32)
     left = list(words)
     for multiplier in _MULTIPLIERS:
         slot = _hash(left, multiplier, bits)
@@ -102,8 +102,11 @@ def _find_leaders(words: Sequence[NDArray[np.uint64]]) -> NDArray[np.int32]:
         agrees = np.ones(len(pending), np.bool_)
         for word, rest in zip(words, left, strict=True):
             agrees &= word[claimed] == rest
-        leader[pending[agrees]] = claimed[agrees]
-        pending = pending[~agrees]
+        if len(pending) == rows:
+            leader = claimed
+        else:
+            leader[pending] = claimed
+        pending = pending[~agrees]  # what does not agree is written again
         if not len(pending):
             return leader
         left = [word[pending] for word in words]
@@ -115,11 +118,12 @@ def _hash(words: Sequence[NDArray[np.uint64]], multiplier: int, bits: int) -> ND
     """A slot for each row; the high bits of a product depend on all bits of its factors."""
     factor = np.uint64(multiplier)
     mixed = words[0] * factor
+    high = np.empty_like(mixed)
     for word in words[1:]:
-        mixed ^= mixed >> np.uint64(32)
+        mixed ^= np.right_shift(mixed, 32, out=high)
         mixed ^= word
         mixed *= factor
-    mixed ^= mixed >> np.uint64(29)
+    mixed ^= np.right_shift(mixed, 29, out=high)
     mixed *= factor
     mixed >>= np.uint64(_WORD_BITS - bits)
     return mixed.astype(np.int32)
