@@ -48,6 +48,7 @@ class LiveSource:
     def _look(self, asks: Asks) -> Snapshot:
         time, monotonic = self._clock.unixtime(), self._clock.monotonic()
         dump = dump_sockets(asks)
+        took = self._clock.monotonic() - monotonic
         counters, odd_counters = read_counters(self._proc)
         sysctls, odd_sysctls = read_sysctls(asks.sysctls, self._proc)
         udp, no_udp = read_udp() if asks.udp else (SocketTable.empty(), ())
@@ -67,6 +68,7 @@ class LiveSource:
         return Snapshot(
             time=time,
             monotonic=monotonic,
+            took=took,
             host=printable(system.nodename),
             kernel=printable(system.release),
             namespaces=(namespace,),

@@ -42,6 +42,7 @@ class Header:
 
     time: float
     monotonic: float
+    took: float = 0.0
     host: str
     kernel: str
     namespaces: tuple[Namespace, ...]
@@ -65,6 +66,7 @@ def encode_look(look: Snapshot) -> tuple[Header, Iterator[bytes]]:
     header = Header(
         time=look.time,
         monotonic=look.monotonic,
+        took=look.took,
         host=look.host,
         kernel=look.kernel,
         namespaces=look.namespaces,
@@ -88,6 +90,7 @@ def decode_look(header: Header, read: Callable[[int], bytes]) -> Snapshot:
     return Snapshot(
         time=header.time,
         monotonic=header.monotonic,
+        took=header.took,
         host=printable(header.host),
         kernel=printable(header.kernel),
         namespaces=namespaces,
@@ -169,7 +172,7 @@ def _outside(column: Column, low: int, end: int) -> bool:
 
 
 def _check_header(header: Header) -> None:
-    if not 0 <= header.time <= _LAST_YEAR or not 0 <= header.monotonic <= _LAST_YEAR:
+    if not all(0 <= seconds <= _LAST_YEAR for seconds in (header.time, header.monotonic, header.took)):
         raise ValueError("its time is impossible")
     numbers = [gap.count for gap in header.gaps] + [setting.line for setting in header.sysctl_files]
     for namespace in header.namespaces:

@@ -64,7 +64,8 @@ def ages(window: Window, sockets: SocketTable) -> Ages:
     """The ages of sockets in CLOSE_WAIT, FIN_WAIT_2 and TIME_WAIT of the current look; NaN for other states.
 
     Where the other end is on this host its bounds narrow these, and so does the previous look: a cookie that was
-    in the same state then has been in it all the while, one that was not entered it since.
+    in the same state then has been in it all the while, one that was not entered it since. A look takes its time, and
+    between its two readings a socket may have had less or more of it than passed between the looks' beginnings.
     """
     found = _mirrored(window.current, sockets)
     if window.previous is None or window.elapsed is None:
@@ -164,11 +165,12 @@ def _since(window: Window, previous: Snapshot, elapsed: float, sockets: SocketTa
         same = dated & (before.cookie[row] == sockets.cookie) & (before.state[row] == sockets.state)
     lower, upper = found.lower.copy(), found.upper.copy()
     then = _mirrored(previous, before.take(row[same]))
-    lower[same] = np.fmax(lower[same], np.fmax(then.lower, 0) + elapsed)
+    at_least, at_most = max(elapsed - previous.took, 0.0), elapsed + window.current.took
+    lower[same] = np.fmax(lower[same], np.fmax(then.lower, 0) + at_least)
     # an orphan keeps its cookie and its state, but its clock started anew at close()
     upper[same] = np.fmax(upper[same], lower[same])
     looked_at = np.array([window.number_before(i) is not None for i in range(len(window.namespaces))])
     new = dated & ~same & looked_at[sockets.netns]
-    upper[new] = np.fmin(upper[new], elapsed)
-    lower[new] = np.minimum(lower[new], elapsed)  # what is not known stays unknown
+    upper[new] = np.fmin(upper[new], at_most)
+    lower[new] = np.minimum(lower[new], at_most)  # what is not known stays unknown
     return Ages(lower=lower, upper=upper)

@@ -193,7 +193,10 @@ class SysctlSetting:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Snapshot:
-    """One look. `time` is seconds since 1970 for people; `monotonic` is seconds since boot, for durations.
+    """One look.
+
+    `time` is seconds since 1970 for people; `monotonic` is seconds since boot, for durations: when the reading began.
+    Each socket was read within the `took` seconds after that.
 
     `sockets` are TCP's; the others are there only if somebody asked. `udp` has details of SKMEMINFO, and its states are
     CLOSE (not connected) and ESTABLISHED. `mptcp` are the sockets that programs hold where TCP's are their subflows:
@@ -208,6 +211,7 @@ class Snapshot:
     kernel: str
     namespaces: tuple[Namespace, ...]
     sockets: SocketTable
+    took: float = 0.0
     owners: Owners = field(default_factory=Owners)
     gaps: tuple[Gap, ...] = ()
     udp: SocketTable = field(default_factory=SocketTable.empty)

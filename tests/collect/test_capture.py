@@ -215,13 +215,13 @@ def test_whatever_was_seen_comes_back_exactly(looks: Sequence[Snapshot]) -> None
 
 
 def test_looks_are_replayed_in_order_and_no_further(tmp_path: Path) -> None:
-    first = example()
+    first = replace(example(), took=1.5)
     path = put(tmp_path, packed(first, builders.later(first, 23)))
     source = ReplaySource.open(path)
     assert source.looks == 2
     asks = Asks(states=frozenset(State), sysctls=frozenset({"net.ipv4.tcp_fin_timeout"}))
     looks = [source.look(asks), source.look(asks)]
-    assert [look.monotonic for look in looks] == [100_000.0, 100_023.0]
+    assert [(look.monotonic, look.took) for look in looks] == [(100_000.0, 1.5), (100_023.0, 1.5)]
     assert content(looks[0]) == content(first)
     assert source.follow_up(looks[0], FollowUp(suspects=looks[0].sockets, autobound=True)) is looks[0]
     with pytest.raises(CaptureError, match=r"host\.capture: the capture has no more than 2 looks$"):

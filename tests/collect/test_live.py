@@ -44,6 +44,17 @@ class ManualClock(SystemClock):
         return 100.0
 
 
+class SlowClock(ManualClock):
+    """Every reading is 2 s after the last."""
+
+    def __init__(self) -> None:
+        self.now = 98.0
+
+    def monotonic(self) -> float:
+        self.now += 2.0
+        return self.now
+
+
 UNLISTED = "sockets in bound and close"
 
 
@@ -78,6 +89,13 @@ def assert_complete(snapshot: Snapshot, netns: PrivateNetns) -> None:
     assert (snapshot.host, snapshot.kernel) == (os.uname().nodename, os.uname().release)
     assert (snapshot.time, snapshot.monotonic) == (1_700_000_000.0, 100.0)
     assert [gap.what for gap in snapshot.gaps] == ([] if namespace.lists_bound else [UNLISTED])
+
+
+def test_a_look_says_when_its_reading_began_and_how_long_that_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = Dump(sockets=SocketTable.empty(), gaps=(), lists_bound=True)
+    monkeypatch.setattr(live, "dump_sockets", lambda _asks: nothing)
+    snapshot = LiveSource(clock=SlowClock()).look(Asks())
+    assert (snapshot.monotonic, snapshot.took) == (100.0, 2.0)
 
 
 def test_states_that_this_kernel_does_not_list_are_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -171,6 +171,16 @@ def test_a_cookie_in_another_state_entered_this_one_since() -> None:
     assert bounds(aged(now, previous=before)) == [(1.0, 10.0)]
 
 
+def test_what_the_reading_took_may_be_missing_between_two_looks_at_a_socket_or_come_on_top() -> None:
+    slow = replace(snapshot(closing(cookie=7)), took=3.0)
+    assert bounds(aged(closing(cookie=7), previous=slow)) == [(7.0, 7.0)]
+    assert bounds(aged(closing(cookie=7), previous=replace(slow, took=99.0))) == [(0.0, 0.0)]
+    before = snapshot(socket(State.ESTABLISHED, SERVER, CLIENT, cookie=7))
+    now = replace(snapshot(closing(cookie=7, last_ack_recv=99e3, last_data_recv=9e6)), took=2.0)
+    seen = Window(current=replace(now, monotonic=before.monotonic + 10.0), previous=before)
+    assert bounds(ages(seen, seen.sockets)) == [(12.0, 12.0)]
+
+
 def test_a_tuple_that_is_used_again_is_another_socket() -> None:
     before = snapshot(closing(cookie=7, last_ack_recv=5e3, last_data_recv=9e6))
     now = closing(cookie=8, last_ack_recv=1e3, last_data_recv=9e6)

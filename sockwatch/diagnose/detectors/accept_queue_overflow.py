@@ -16,7 +16,7 @@ Kernel fields:
 When it is wrong:
     One look catches a burst as well as a hang. The drops of a listener count every dropped SYN, also those dropped for
     another reason than a full queue; they count here only while TcpExt.ListenOverflows grows as well. A listener whose
-    backlog was cut by a somaxconn that has been changed since shows as application_backlog.
+    backlog was cut by a somaxconn that has been changed since, or cannot be read, shows as application_backlog.
 
 What to do:
     Find out why the application does not accept. If it only cannot keep up with bursts, raise what caps the queue and
@@ -56,7 +56,7 @@ ACCEPT = "Find out why {who} does not accept: blocked, out of file descriptors o
 TELLINGS = {
     "application_backlog": Telling(
         summary="{who} lets its accept queue on {where} overflow: {how}, {limit} fit",
-        cause="The application asked listen() for a backlog of {limit} and does not accept() fast enough. "
+        cause="The application asked listen() for a backlog of {limit}{doubt} and does not accept() fast enough. "
         "New connections are dropped and retried by the clients.",
         remedies=(
             ACCEPT,
@@ -106,6 +106,9 @@ def detect(window: Window, settings: Settings) -> Iterator[Finding]:
         if not np.isnan(drops[rows]).all():
             evidence["dropped"] = int(np.nansum(drops[rows]))
         name = VARIANTS[int(capped[rows[0]])]
+        known = window.namespaces[int(group.netns[0])].number_kept("net.core.somaxconn") is not None
+        if not known:
+            evidence["confidence"] = "low"
         where = subject(window, group, remote=False)
         yield tell(
             window,
@@ -119,6 +122,7 @@ def detect(window: Window, settings: Settings) -> Iterator[Finding]:
             where=str(where.local),
             how=f"{queued:,} wait" if full else f"{evidence['dropped']:,} dropped since the last look",
             limit=f"{limit:,}",
+            doubt="" if known else " (or net.core.somaxconn, which could not be read, cut it to that)",
         )
 
 

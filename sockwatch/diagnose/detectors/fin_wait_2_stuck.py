@@ -5,8 +5,9 @@ What it sees:
     without one (orphaned) it called close(), and the kernel keeps what is left for tcp_fin_timeout.
 
 Why it matters:
-    The guilty end is the other one: it sits in CLOSE_WAIT and does not call close(). A held socket has no timeout at
-    all. An orphaned one is gone after tcp_fin_timeout, without TIME_WAIT, and uses a source port until then.
+    The guilty end is the other one: it sits in CLOSE_WAIT and does not call close(), or it is gone. A held socket has
+    no timeout at all. An orphaned one is gone after tcp_fin_timeout, without TIME_WAIT, and uses a source port until
+    then.
 
 Kernel fields:
     idiag_state, idiag_inode, idiag_timer and idiag_expires: an orphan's age is its life minus what is left of it.
@@ -56,13 +57,19 @@ from sockwatch.model.state import State
 CODE = "fin_wait_2_stuck"
 VARIANTS = ("held", "orphaned")
 
+FIX_HERE = "Fix the other end, on this host: it sits in CLOSE_WAIT and has to call close()."
+FIX_ELSEWHERE = (
+    "Look for the other end: if it is in CLOSE_WAIT there, its application has to call close(). It may also be gone "
+    "(crashed, or cut off by a firewall or NAT), which nothing here shows."
+)
+
 TELLINGS = {
     "held": Telling(
         summary="{who} half-closed {how_many} and waits for {guilty} to close the other half",
-        cause="The application called shutdown() and keeps the descriptor; {guilty} received the FIN and does not "
-        "close. Nothing ends this wait but the other end.",
+        cause="The application called shutdown() and keeps the descriptor; {guilty} received the FIN and has not "
+        "closed. Nothing ends this wait but the other end.",
         remedies=(
-            "Fix the other end: it sits in CLOSE_WAIT and has to call close().",
+            "{fix}",
             "In this application set a timeout on the wait after shutdown(), and close() when it is over.",
         ),
         advice=(
@@ -75,9 +82,9 @@ TELLINGS = {
     ),
     "orphaned": Telling(
         summary="{how_many} closed on this side wait for {guilty} to close",
-        cause="This end called close(); {guilty} received the FIN and does not close. The kernel drops each of them "
+        cause="This end called close(); {guilty} received the FIN and has not closed. The kernel drops each of them "
         "after tcp_fin_timeout, without TIME_WAIT; the other end keeps its socket until it closes it.",
-        remedies=("Fix the other end: it sits in CLOSE_WAIT and has to call close().",),
+        remedies=("{fix}",),
         advice=(
             Advice(
                 name="net.ipv4.tcp_fin_timeout",
@@ -132,6 +139,7 @@ def detect(window: Window, settings: StuckSettings) -> Iterator[Finding]:
             ages=stuck_ages,
             evidence={"other_ends_here": int(ends.here.sum())} | age_evidence(stuck_ages, certain=certain),
             guilty=_guilty(other_end),
+            fix=FIX_HERE if ends.here.any() else FIX_ELSEWHERE,
         )
 
 

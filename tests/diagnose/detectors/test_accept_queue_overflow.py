@@ -59,6 +59,11 @@ def test_an_unreadable_somaxconn_is_nobodys_fault() -> None:
     bare = replace(namespace(), sysctls={})
     [finding] = detect(window(listener(512), namespaces=[bare]))
     assert (finding.variant, finding.sysctls) == ("application_backlog", ())
+    assert finding.evidence["confidence"] == "low"
+    assert "(or net.core.somaxconn, which could not be read, cut it to that)" in finding.cause
+    [known] = detect(window(listener(512)))
+    assert "confidence" not in known.evidence
+    assert "a backlog of 511 and does not" in known.cause
 
 
 def test_what_was_dropped_between_two_looks_is_a_warning() -> None:

@@ -56,6 +56,16 @@ def detect(seen: Window) -> list[Finding]:
     return list(DETECTOR.detect(seen, DETECTOR.settings))
 
 
+def test_the_other_end_is_said_to_sit_in_close_wait_only_where_it_is_seen_to() -> None:
+    for inode, age in ((100, 61.0), (0, 31.0)):
+        [here] = detect(window(*pair(here_inode=inode, age=age)))
+        assert here.remedies[0].startswith("Fix the other end, on this host: it sits in CLOSE_WAIT")
+    for row in (held(0), orphan(0)):
+        [elsewhere] = detect(window(row))
+        assert elsewhere.remedies[0].startswith("Look for the other end: if it is in CLOSE_WAIT there")
+        assert "It may also be gone" in elsewhere.remedies[0]
+
+
 def test_held_fires_with_process_end_age_and_evidence() -> None:
     rows = [held(i) for i in range(23)]
     [finding] = detect(window(*rows, holders={row["inode"]: [CLIENT] for row in rows}))
