@@ -48,6 +48,13 @@ def test_a_twentieth_of_the_port_range_in_one_process_is_a_warning(count: int, s
     assert (finding.severity, finding.evidence["percent_of_port_range"]) == (severity, 100 * count / 460)
 
 
+def test_both_ends_of_the_range_belong_to_it() -> None:
+    rows = [*bound(2, first=39_999), *bound(2, first=40_009)]
+    small = namespace(ip_local_port_range="40000\t40009")
+    [finding] = detect(window(*rows, holders=held_by(rows), namespaces=[small]))
+    assert finding.evidence["percent_of_port_range"] == 20.0
+
+
 def test_ports_outside_the_range_take_no_share_of_it() -> None:
     rows = bound(23, first=30_000)
     [finding] = detect(window(*rows, holders=held_by(rows), namespaces=[namespace(ip_local_port_range="40000\t40009")]))

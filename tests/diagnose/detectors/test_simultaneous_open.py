@@ -80,6 +80,17 @@ def test_the_clock_wraps_like_the_kernels(uptime: float) -> None:
     assert len(detect(window(row, monotonic=uptime))) == 1
 
 
+@pytest.mark.parametrize(("uptime", "shown"), [(301.0, 2**32 - 500.0), (299.0, 500.0)])
+def test_the_clock_may_wrap_between_the_look_and_the_socket(uptime: float, shown: float) -> None:
+    row = end("10.0.0.1:9200", "10.0.0.2:9300", last_data_recv=shown)
+    assert len(detect(window(row, monotonic=uptime))) == 1
+
+
+@pytest.mark.parametrize("remote", ["[fd01::1]:9200", "[fd00::2]:9200"])
+def test_the_same_port_at_another_address_is_not_itself(remote: str) -> None:
+    assert len(detect(window(end("[fd00::1]:9200", remote, last_data_recv=UNSET)))) == 1
+
+
 def test_an_accepted_connection_with_an_old_clock_is_none() -> None:
     assert not detect(window(end("10.0.0.1:80", "10.0.0.2:9300", connected=False, last_data_recv=UNSET)))
 

@@ -94,6 +94,8 @@ def test_two_looks_tell_how_many_were_answered_with_cookies_or_dropped() -> None
     second = later(snapshot(*rows, namespaces=[after]), 5.0)
     [finding] = DETECTOR.detect(Window(current=second, previous=first), DETECTOR.settings)
     assert (finding.evidence["cookies_sent"], finding.evidence["dropped"]) == (100, 5)
+    [still] = DETECTOR.detect(Window(current=later(first, 5.0), previous=first), DETECTOR.settings)
+    assert {"cookies_sent", "dropped"}.isdisjoint(still.evidence)
 
 
 def test_many_old_handshakes_below_the_limit_are_unacknowledged() -> None:
@@ -134,8 +136,16 @@ def test_a_few_beside_many_connections_are_silent() -> None:
     assert not detect(listener(), *live, *(old(i) for i in range(20)))
 
 
+def test_connections_elsewhere_are_no_measure() -> None:
+    other_port = [socket(State.ESTABLISHED, "10.0.0.1:81", f"10.9.0.1:{i + 1}", inode=9) for i in range(97)]
+    elsewhere = [socket(State.ESTABLISHED, "10.0.0.1:80", f"10.9.0.1:{i + 1}", inode=9, netns=1) for i in range(97)]
+    rows = [listener(), *other_port, *elsewhere, *(old(i) for i in range(20))]
+    assert len(detect(*rows, namespaces=[syn_sysctls(), namespace("web")])) == 1
+
+
 def test_where_the_accept_queue_is_full_that_is_why_no_ack_counts() -> None:
     assert not detect(listener(recv_q=BACKLOG + 1), *(old(i) for i in range(23)))
+    assert detect(listener(recv_q=BACKLOG), *(old(i) for i in range(23)))
 
 
 def test_a_listener_that_is_gone_is_no_finding() -> None:

@@ -149,6 +149,12 @@ def test_namespaces_keep_their_names_when_their_numbers_change() -> None:
     assert not detect(look(fresh(), syns=1), before)
 
 
+def test_challenges_in_another_namespace_are_not_about_this_one() -> None:
+    quiet = [challenged(0), challenged(0, "web")]
+    now = look(fresh(), namespaces=[challenged(0), challenged(1, "web")])
+    assert not detect(now, look(stale(), namespaces=quiet))
+
+
 @pytest.mark.parametrize(("local", "remote", "family"), [("[::1]:80", "[::1]:5000", 10), (HERE, THERE, 10)])
 def test_ipv6_and_v4_mapped(local: str, remote: str, family: int) -> None:
     old = socket(State.CLOSE_WAIT, local, remote, cookie=7, family=family, **OLD)
