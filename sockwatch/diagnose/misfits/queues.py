@@ -71,9 +71,10 @@ def abort_on_overflow(host: Host) -> Iterator[Misfit]:
 
 def max_syn_backlog(host: Host) -> Iterator[Misfit]:
     """It counts only without syncookies, and then three quarters of it (tcp_conn_request in net/ipv4/tcp_input.c)."""
-    limit, default = host.number(MAX_SYN_BACKLOG), host.scaled_default(128)
-    if limit is None or default is None or limit == max(default, SMALLEST_SYN_BACKLOG):
+    limit, share = host.number(MAX_SYN_BACKLOG), host.scaled_default(128)
+    if limit is None or share is None:
         return
+    default = max(share, SMALLEST_SYN_BACKLOG)
     if host.number(SYNCOOKIES) != 0:
         full, half_open = _with_requests(host)
         if limit > default and len(full):

@@ -57,6 +57,12 @@ def test_they_are_of_use_to_one_connection_with_keepalive() -> None:
     assert told(host(*connections(23), *orphan, tcp_keepalive_time="60"))
 
 
+def test_half_closed_and_unaccepted_connections_are_not_what_keepalive_is_for() -> None:
+    assert not told(host(*connections(23, State.CLOSE_WAIT), tcp_keepalive_time="60"))
+    assert not told(host(*connections(23, inode=0), tcp_keepalive_time="60"))
+    assert told(host(*connections(20, inode=1), *connections(3, inode=0), tcp_keepalive_time="60"))
+
+
 def test_few_connections_busy_ones_and_untouched_sysctls_are_silent() -> None:
     assert not told(host(*connections(19), tcp_keepalive_time="60"))
     assert not told(host(*connections(23, timer=Timer.RETRANSMIT), tcp_keepalive_time="60"))
@@ -72,12 +78,14 @@ def test_few_retries_give_up_what_is_being_repeated(retries: str, found: int) ->
 def test_few_retries_hurt_nobody_who_repeats_nothing() -> None:
     assert not told(host(*repeating(19, State.ESTABLISHED), tcp_retries2="3"))
     assert not told(host(*repeating(23, State.ESTABLISHED, retransmits=0), tcp_retries2="3"))
+    assert told(host(*repeating(20, State.ESTABLISHED, retransmits=1), tcp_retries2="3"))
     assert not told(host(*repeating(23, State.ESTABLISHED, timer=Timer.PROBE), tcp_retries2="3"))
 
 
 def test_retries2_is_not_for_closed_sockets() -> None:
     closed = repeating(23, State.FIN_WAIT_1, inode=0)
     assert told(host(*closed, tcp_retries2="5")) == {"net.ipv4.tcp_retries2": ("5", Effect.NONE)}
+    assert told(host(*closed[:20], tcp_retries2="5"))
     assert not told(host(*closed[:19], tcp_retries2="5"))
     assert not told(host(*closed, *repeating(1, State.ESTABLISHED), tcp_retries2="5"))
 
@@ -115,5 +123,6 @@ def test_a_lowered_limit_of_orphans_that_is_half_reached(orphans: int, found: in
 def test_the_limit_that_the_kernel_chose_was_not_lowered() -> None:
     many = {"sockstat.TCP.orphan": 130_000}
     assert not told(host(counters=many, tcp_max_orphans="131072", tcp_ehash_entries="262144"))
+    assert told(host(counters=many, tcp_max_orphans="131071", tcp_ehash_entries="262144"))
     assert not told(host(counters=many, tcp_max_orphans="1000"))
     assert not told(host(tcp_max_orphans="1000", tcp_ehash_entries="262144"))

@@ -6,18 +6,26 @@ import pytest
 
 from netns import PrivateNetns
 from sockwatch.collect.sysctls import read_sysctls
+from sockwatch.diagnose.detectors.sysctl_misfit import DETECTOR
+from sockwatch.diagnose.misfits.gone import GONE
 from sockwatch.diagnose.misfits.lifetimes import MAX_ORPHANS
 from sockwatch.diagnose.misfits.misfit import DEFAULTS, EHASH_ENTRIES, OLD_SOMAXCONN
 from sockwatch.diagnose.misfits.queues import MAX_SYN_BACKLOG, SMALLEST_SYN_BACKLOG, SOMAXCONN
+from sockwatch.diagnose.misfits.source_ports import PORT_RANGE, RESERVED_PORTS
 from sockwatch.diagnose.misfits.time_wait import MAX_TW_BUCKETS
+
+NAMES = frozenset({*DEFAULTS, EHASH_ENTRIES, MAX_TW_BUCKETS, MAX_SYN_BACKLOG, MAX_ORPHANS})
+
+
+def test_what_the_checks_read_is_asked_for() -> None:
+    assert NAMES | GONE.keys() | {PORT_RANGE, RESERVED_PORTS} <= DETECTOR.asks.sysctls
 
 
 @pytest.fixture(scope="module")
 def fresh() -> dict[str, str]:
     """The sysctls of a namespace in which nobody has set any."""
-    names = {*DEFAULTS, EHASH_ENTRIES, MAX_TW_BUCKETS, MAX_SYN_BACKLOG, MAX_ORPHANS}
     with PrivateNetns() as netns:
-        values, _ = netns.run(read_sysctls, names, Path("/proc"))
+        values, _ = netns.run(read_sysctls, NAMES, Path("/proc"))
     return values
 
 

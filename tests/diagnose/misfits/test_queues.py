@@ -79,9 +79,10 @@ def test_a_raised_syn_backlog_does_nothing_with_syncookies(local: str) -> None:
     assert not told(host(listener(0, 8), *half_open(9, local), **sysctls | {"tcp_max_syn_backlog": "2048"}))
 
 
-def test_on_a_small_machine_128_is_the_default() -> None:
-    sysctls = {"tcp_max_syn_backlog": "128", "tcp_ehash_entries": "8192", "tcp_syncookies": "1"}
-    assert not told(host(listener(0, 8), *half_open(9), **sysctls))
+@pytest.mark.parametrize(("value", "found"), [("100", 0), ("128", 0), ("129", 1)])
+def test_on_a_small_machine_128_is_the_default(value: str, found: int) -> None:
+    sysctls = {"tcp_max_syn_backlog": value, "tcp_ehash_entries": "8192", "tcp_syncookies": "1"}
+    assert bool(told(host(listener(0, 8), *half_open(9), **sysctls))) == found
 
 
 @pytest.mark.parametrize(("count", "found"), [(6, False), (7, True)])

@@ -56,7 +56,8 @@ def test_tw_reuse_is_of_use_where_one_client_port_waits() -> None:
 def test_tw_reuse_needs_timestamps() -> None:
     found = told(host(*client(23), tcp_tw_reuse="1", tcp_timestamps="0"))
     assert found == {"net.ipv4.tcp_tw_reuse": ("1", Effect.NONE), "net.ipv4.tcp_timestamps": ("0", Effect.NONE)}
-    assert not told(host(*client(19), tcp_tw_reuse="1", tcp_timestamps="0"))
+    assert told(host(*client(20), *accepted(5), tcp_tw_reuse="1", tcp_timestamps="0"))
+    assert not told(host(*client(19), *accepted(5), tcp_tw_reuse="1", tcp_timestamps="0"))
     assert not told(host(*client(23), tcp_tw_reuse="1", tcp_timestamps="1"))
 
 
@@ -66,10 +67,29 @@ def test_tw_reuse_off_keeps_the_ports_of_a_client(address: str) -> None:
     assert found == {"net.ipv4.tcp_tw_reuse": ("0", Effect.HELPS)}
 
 
+@pytest.mark.parametrize(("waiting", "found"), [(24, 0), (25, 1)])
+def test_time_wait_must_hold_half_of_what_is_used(waiting: int, found: int) -> None:
+    rows = client(50, State.ESTABLISHED)[waiting:] + client(waiting)
+    assert bool(told(host(*rows, tcp_tw_reuse="0"))) == found
+
+
 def test_tw_reuse_off_is_not_to_blame_for_live_connections_or_half_a_budget() -> None:
     assert not told(host(*client(50, State.ESTABLISHED), tcp_tw_reuse="0"))
     assert not told(host(*client(49), tcp_tw_reuse="0"))
     assert not told(host(*client(50), tcp_tw_reuse="2"))
+
+
+def test_a_delay_without_timestamps_does_nothing() -> None:
+    found = told(host(*client(50), tcp_tw_reuse="1", tcp_tw_reuse_delay="50000", tcp_timestamps="0"))
+    assert found["net.ipv4.tcp_tw_reuse_delay"] == ("50000", Effect.NONE)
+    assert told(host(*client(50), tcp_tw_reuse="1", tcp_tw_reuse_delay="50000", tcp_timestamps="1")) == {
+        "net.ipv4.tcp_tw_reuse_delay": ("50000", Effect.HELPS)
+    }
+
+
+def test_a_long_delay_says_how_long() -> None:
+    [finding] = detect(host(*client(60, address="127.0.0.1"), tcp_tw_reuse_delay="40500"))
+    assert "tcp_tw_reuse_delay=40500 keeps 60 source ports in TIME_WAIT for 40.5 s" in finding.summary
 
 
 def test_a_delay_without_reuse_does_nothing() -> None:
@@ -87,7 +107,8 @@ def test_a_long_delay_keeps_ports_that_would_be_reused(rows: list[dict[str, Any]
 
 
 @pytest.mark.parametrize(
-    ("limit", "in_table", "found"), [("1000", 1000, True), ("1000", 999, False), ("131072", 131072, False)]
+    ("limit", "in_table", "found"),
+    [("1000", 1000, True), ("1000", 999, False), ("131071", 131071, True), ("131072", 131072, False)],
 )
 def test_a_lowered_table_that_is_full(limit: str, in_table: int, found: int) -> None:
     counters = {"sockstat.TCP.tw": in_table}
