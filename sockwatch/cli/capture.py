@@ -56,7 +56,8 @@ def run(options: argparse.Namespace) -> int:
         size = path.stat().st_size
     where = "stdout" if options.file == STDOUT else printable(options.file)
     counts = " and ".join(f"{len(look.sockets):,}" for look in looks)
-    print(f"sockwatch: wrote {counts} sockets, {size:,} bytes, to {where}", file=sys.stderr)
+    noun = "socket" if counts == "1" else "sockets"
+    print(f"sockwatch: wrote {counts} {noun}, {size:,} bytes, to {where}", file=sys.stderr)
     return 0
 
 

@@ -68,6 +68,9 @@ def run(options: argparse.Namespace) -> int:
     if options.name == EVERY:
         return _run_all(list(scenarios.values()), options)
     if options.name not in scenarios:
+        variants = [name for name in scenarios if name.startswith(f"{options.name}/")]
+        if variants:
+            raise UsageError(f"which one? {', '.join(variants)}")
         raise UsageError(unknown("scenario", options.name, (*scenarios, EVERY)))
     return _run_one(scenarios[options.name], options)
 

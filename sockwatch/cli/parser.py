@@ -3,6 +3,7 @@
 import argparse
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,7 +12,7 @@ from typing import Any, NoReturn
 from sockwatch.errors import UsageError
 from sockwatch.nearest import nearest, unknown
 
-MAX_WIDTH = 100
+MIN_WIDTH, MAX_WIDTH = 30, 100
 _PORTS = 65536
 _YEAR = 366 * 86400.0
 
@@ -47,12 +48,14 @@ class Parser(argparse.ArgumentParser):
 
 
 def terminal_width() -> int:
-    """The columns of the terminal on stdout, at most 100; 80 where there is none."""
+    """The columns of the terminal on stdout, at most 100; where there is none what COLUMNS says, or 80."""
     try:
-        columns = os.get_terminal_size(sys.__stdout__.fileno()).columns if sys.__stdout__ else 0
+        there = os.get_terminal_size(sys.__stdout__.fileno()).columns if sys.__stdout__ else 0
     except (OSError, ValueError):
-        columns = 0
-    return min(columns, MAX_WIDTH) if columns else 80
+        there = 0
+    asked = os.environ.get("COLUMNS", "")
+    columns = there or (int(asked) if re.fullmatch("[0-9]{1,4}", asked) else 0)
+    return max(min(columns, MAX_WIDTH), MIN_WIDTH) if columns else 80
 
 
 def seconds(text: str) -> float:

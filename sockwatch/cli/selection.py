@@ -85,9 +85,12 @@ class Service:
     def sockets(self, table: SocketTable) -> SocketTable:
         """The sockets whose holders must be known to tell this service from others.
 
-        That of a port is whoever listens there, with its other ports; that of a name may hold any socket.
+        That of a port is whoever listens there, with its other ports, or else whoever has the port for something else;
+        that of a name may hold any socket.
         """
-        return table.take(table.inode != 0) if self.processes or self.units else table.in_state(State.LISTEN)
+        if self.processes or self.units:
+            return table.take(table.inode != 0)
+        return table.take(table.is_in_state(State.LISTEN) | np.isin(table.sport, list(self.ports)))
 
     def listeners(self, table: SocketTable) -> SocketTable:
         """What listens on one of the ports."""
@@ -110,7 +113,7 @@ def select_service(report: Report, snapshot: Snapshot, service: Service) -> Repo
     table = snapshot.sockets
     holders = snapshot.owners.of(table)
     seen = {process.pid: process for process in snapshot.owners.processes}
-    missing = [*_missing_ports(service, table), *_missing_processes(service, seen.values())]
+    missing = [*_missing_ports(service, snapshot), *_missing_processes(service, seen.values())]
 
     on_ports = table.is_in_state(State.LISTEN) & np.isin(table.sport, list(service.ports))
     pids = {p.pid for p in snapshot.owners.holders(table.take(on_ports))}
@@ -120,7 +123,7 @@ def select_service(report: Report, snapshot: Snapshot, service: Service) -> Repo
 
     concerning = tuple(f for f in report.findings if _concerns(f, ports, pids))
     gaps = (*report.gaps, *missing)
-    unmatched = sum(1 for f in report.findings if f not in concerning and f.subject.process is None)
+    unmatched = sum(1 for f in report.findings if f not in concerning and _nobody_known(f))
     if unmatched:
         why = "their process is not known, so nothing says whether they concern this service; they are left out"
         gaps = (*gaps, Gap(what="findings", why=why, count=unmatched))
@@ -144,12 +147,26 @@ def _concerns(finding: Finding, ports: set[int], pids: set[int]) -> bool:
     return any(process is not None and process.pid in pids for process in involved)
 
 
-def _missing_ports(service: Service, table: SocketTable) -> list[Gap]:
-    there = set(service.listeners(table).sport.tolist())
+def _nobody_known(finding: Finding) -> bool:
+    return finding.subject.process is None and not (finding.other_end and finding.other_end.process)
+
+
+def _missing_ports(service: Service, snapshot: Snapshot) -> list[Gap]:
+    there = set(service.listeners(snapshot.sockets).sport.tolist())
     return [
-        Gap(what=f"--listen {port}", why="nothing listens on this port", fatal=True)
+        Gap(what=f"--listen {port}", why=f"nothing listens on this port{_taken_by(port, snapshot)}", fatal=True)
         for port in sorted(service.ports - there)
     ]
+
+
+def _taken_by(port: int, snapshot: Snapshot) -> str:
+    """Who has the port for something else: the service cannot bind it then."""
+    users = snapshot.sockets.take(snapshot.sockets.sport == port)
+    if not len(users):
+        return ""
+    holders = ", ".join(f"{process.name}[{process.pid}]" for process in snapshot.owners.holders(users)[:3])
+    states = ", ".join(state.label for state, count in users.count_by_state().items() if count)
+    return f"; a socket in {states} has it{f', held by {holders}' if holders else ''}"
 
 
 def _missing_processes(service: Service, seen: Iterable[Process]) -> list[Gap]:

@@ -28,6 +28,7 @@ from sockwatch.export.layout import (
 from sockwatch.model.finding import Effect, Finding, OtherEnd, Severity, SysctlAdvice
 from sockwatch.model.report import Report, Status
 from sockwatch.model.snapshot import Gap, Process
+from sockwatch.model.state import State
 
 SCREEN_LINES = 45
 MAX_SHORT = 12
@@ -46,7 +47,7 @@ def render_report(report: Report, *, width: int = 80, colour: bool = False, one_
     head = [*_verdict(report, width), Line()]
     told = _decisive(report)
     gaps = [gap for gap in report.gaps if gap is not told]
-    foot = [*_counts(report, width), *not_seen(gaps, width, MAX_GAPS if one_screen else None)]
+    foot = [*_counts(report, width), *_young(report, width), *not_seen(gaps, width, MAX_GAPS if one_screen else None)]
     room = SCREEN_LINES - len(head) - len(foot) if one_screen else None
     body = _findings(report.findings, width, room)
     return paint([*head, *body, *foot] if body else [*head[:-1], *foot], colour=colour)
@@ -63,7 +64,7 @@ def outcome(report: Report) -> str:
     parts = [
         _plural(counts[Severity.CRITICAL], "critical finding"),
         _plural(counts[Severity.WARNING], "warning"),
-        _plural(counts[Severity.INFO], "note"),
+        f"{number(counts[Severity.INFO])} info" if counts[Severity.INFO] else "",
     ]
     return ", ".join(part for part in parts if part)
 
@@ -222,6 +223,15 @@ def _by_effect(advice: Iterable[SysctlAdvice]) -> list[SysctlAdvice]:
 
 def _advice(advice: SysctlAdvice) -> str:
     return f"{advice.name} = {' '.join(advice.value.split())}: {advice.why}"
+
+
+def _young(report: Report, width: int) -> list[Line]:
+    """A leak that has just begun is no verdict yet, but nobody shall read it as health."""
+    count = report.by_state[State.CLOSE_WAIT] or 0
+    if not count or any(finding.code == "close_wait_leak" for finding in report.findings):
+        return []
+    text = f"{number(count)} in close_wait, where the peer has closed: not old enough for a verdict (--min-age)"
+    return labelled("not yet", text, width, indent="")
 
 
 def _counts(report: Report, width: int) -> list[Line]:

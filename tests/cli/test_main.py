@@ -198,3 +198,13 @@ def test_colour_is_for_terminals(
 
 def test_a_pipe_gets_no_escape_codes(run: Run) -> None:
     assert "\x1b" not in run("explain", "close_wait")[1]
+
+
+@pytest.mark.parametrize(("columns", "longest"), [("40", 40), ("9", 30), ("9999", 100), ("x", 80), ("", 80)])
+def test_columns_says_how_wide_a_pipe_is(columns: str, longest: int) -> None:
+    environment = os.environ | {"COLUMNS": columns}
+    ended = subprocess.run(
+        [*SOCKWATCH, "explain", "close_wait_leak"], env=environment, capture_output=True, check=False
+    )
+    widest = max(map(len, ended.stdout.decode().splitlines()))
+    assert longest - 12 < widest <= longest

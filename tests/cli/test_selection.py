@@ -118,6 +118,18 @@ def test_what_the_whole_namespace_suffers_from_concerns_every_service(service: d
     assert ask(reports.report(pressure), **service).findings == (pressure,)
 
 
+def test_whoever_has_the_port_of_a_service_that_is_down_is_named() -> None:
+    (gap,) = ask(reports.report(), ports=[40000]).gaps
+    assert gap.why == "nothing listens on this port; a socket in established has it, held by app[812]"
+    (gap,) = ask(reports.report(), ports=[7070]).gaps
+    assert gap.why == "nothing listens on this port; a socket in time_wait has it"
+
+
+def test_the_far_end_of_a_known_process_is_not_left_out_unsaid() -> None:
+    far = finding(local="10.0.0.1:*", other_end=OtherEnd(state=State.CLOSE_WAIT, process=OTHER))
+    assert ask(reports.report(far), ports=[8080]).gaps == ()
+
+
 def test_a_finding_without_a_process_is_said_to_be_left_out() -> None:
     (gap,) = ask(reports.report(finding(local="0.0.0.0:18080")), ports=[8080]).gaps
     assert (gap.what, gap.count, gap.fatal) == ("findings", 1, False)

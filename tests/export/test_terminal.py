@@ -1,5 +1,6 @@
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -140,6 +141,14 @@ def test_names_the_holders_and_the_other_end() -> None:
 def test_nobody_is_not_the_same_as_nobody_seen(held: bool, words: str) -> None:  # noqa: FBT001 - a parameter
     other = OtherEnd(state=State.FIN_WAIT_2, held=held)
     assert words in " ".join(render_finding(reports.leak(other_end=other)).split())
+
+
+def test_a_leak_too_young_for_a_verdict_is_not_read_as_health() -> None:
+    leaking = {state: 20 if state is State.CLOSE_WAIT else 0 for state in State}
+    hint = "not yet     20 in close_wait"
+    assert hint in render_report(replace(reports.report(), by_state=leaking))
+    assert hint not in render_report(replace(reports.report(reports.leak()), by_state=leaking))
+    assert "not yet" not in render_report(reports.healthy())
 
 
 def test_a_holder_that_was_not_seen_is_said_to_be_unknown() -> None:

@@ -24,8 +24,8 @@ def test_each_finding_is_told_once_by_what_becomes_of_it() -> None:
     moved = leak(variant="data_unread")
     text = told(report(overflow(), leak(), note()), report(softer, moved, note()))
     assert labels(text) == ["what if", "before", "after", "changes", "vanishes", "appears", "same"]
-    assert "before      critical: 1 critical finding, 1 warning, 1 note\n" in text
-    assert "after       warning: 2 warnings, 1 note\n" in text
+    assert "before      critical: 1 critical finding, 1 warning, 1 info\n" in text
+    assert "after       warning: 2 warnings, 1 info\n" in text
     assert "changes     critical, now warning accept_queue_overflow/somaxconn: " in text
     assert "vanishes    warning close_wait_leak/not_closed: " in text
     assert "appears     warning close_wait_leak/data_unread: " in text

@@ -78,6 +78,12 @@ def test_players_are_two_processes_that_findings_can_name() -> None:
         assert finding["subject"]["process"]["name"] == "lab-server"
 
 
+def test_a_finding_with_variants_says_which_there_are() -> None:
+    run = lab("run", "self_connect")
+    assert run.returncode == 3
+    assert run.stderr == "sockwatch: which one? self_connect/live, self_connect/time_wait\n"
+
+
 def test_a_kept_stage_says_how_to_look_at_it_from_outside() -> None:
     run = lab("run", NAME, "--keep", "0.01")
     if "private network namespace" in run.stderr:
