@@ -48,6 +48,7 @@ STATES = {
     "port_theft_risk/target": {"syn_sent": 23},
     "reset_by_close": {"established": 46, "listen": 1},
     "self_connect/live": {"established": 1},
+    "retries2_for_closed_sockets": {"fin_wait_1": 23, "listen": 1},
     "self_connect/time_wait": {"time_wait": 1},
     "simultaneous_close": {"closing": 23, "time_wait": 23, "listen": 1},
     "simultaneous_open": {"established": 46},

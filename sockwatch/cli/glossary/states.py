@@ -64,7 +64,7 @@ STATES: Mapping[State, StateEntry] = {
         who="The side that closed first, after close() or shutdown(); often no process holds it any more.",
         waits_for="The acknowledgement of its FIN, and of the data before it.",
         ends="The ACK (fin_wait_2), the peer's FIN (closing), a RST, or the last retransmission.",
-        timer="Retransmission; without a descriptor after about 108 s at most. With a zero window and a living peer: "
+        timer="Retransmission; without a descriptor for 102 s or a little more. With a zero window and a living peer: "
         "probes, for some five minutes without a descriptor, for ever with one.",
         sysctl="net.ipv4.tcp_orphan_retries (0 means 8) without a descriptor, net.ipv4.tcp_retries2 with one.",
         myth="That tcp_fin_timeout ends it. It starts later, in fin_wait_2.",
@@ -110,7 +110,7 @@ STATES: Mapping[State, StateEntry] = {
     State.LAST_ACK: StateEntry(
         who="The side that closed last; no process holds it any more.",
         waits_for="The acknowledgement of its FIN.",
-        ends="That ACK, a RST, or the last retransmission: about 108 s.",
+        ends="That ACK, a RST, or the last retransmission, after 102 s or a little more.",
         timer="Retransmission.",
         sysctl="net.ipv4.tcp_orphan_retries (0 means 8).",
         myth="That tcp_fin_timeout bounds it.",

@@ -145,7 +145,7 @@ SYSCTLS: Mapping[str, SysctlEntry] = {
     ),
     "net.ipv4.tcp_orphan_retries": SysctlEntry(
         does="How often a closed socket repeats its data and its FIN: fin_wait_1, closing and last_ack without a "
-        "descriptor. 0 means 8, which is up to 108 s; 1 is about 2 s, 3 about 7 s.",
+        "descriptor. 0 means 8, which is 102 s or a little more; 1 is about 2 s, 3 about 7 s.",
         does_not="Bound fin_wait_2 (tcp_fin_timeout does), or a fin_wait_1 behind the closed window of a living peer.",
         default="0",
         since="2.4",

@@ -55,7 +55,7 @@ TELLING = Telling(
         Advice(
             name="net.ipv4.tcp_orphan_retries",
             effect=Effect.HELPS,
-            why="it says how often an orphan is repeated before it is given up; 0 means 8, which is up to 108 s",
+            why="it says how often an orphan is repeated before it is given up; 0 means 8, some 102 s",
         ),
         Advice(
             name="net.ipv4.tcp_fin_timeout",

@@ -96,7 +96,7 @@ def orphan_retries(host: Host) -> Iterator[Misfit]:
             effect=Effect.HELPS,
             summary=f"tcp_orphan_retries={retries} keeps {plural(len(closed), 'unanswered closed socket')} longer than "
             "the default",
-            why="0, the default, means 8 tries or up to 108 s; each further one adds up to two minutes",
+            why="0, the default, means 8 tries, 102 s or a little more; each further one adds up to two minutes",
             remedy="Set it back: sysctl -w net.ipv4.tcp_orphan_retries=0.",
             sockets=closed,
         )
@@ -105,8 +105,8 @@ def orphan_retries(host: Host) -> Iterator[Misfit]:
             values=host.values(ORPHAN_RETRIES),
             effect=Effect.HELPS,
             summary=f"tcp_orphan_retries={retries} drops unsent data of {plural(len(unsent), 'closed socket')} soon",
-            why="1 gives up after about 2 s, 3 after 7 s, 0 (the default) means 8 and 108 s; what close() left in the "
-            "send queue is lost then",
+            why="1 gives up after about 2 s, 3 after 7 s, 0 (the default) means 8 and some 102 s; what close() left in "
+            "the send queue is lost then",
             remedy="Set it back: sysctl -w net.ipv4.tcp_orphan_retries=0.",
             sockets=unsent,
         )
