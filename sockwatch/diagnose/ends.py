@@ -77,6 +77,13 @@ def find_ends(snapshot: Snapshot, sockets: SocketTable) -> Ends:
     return Ends(here=rows != NOT_HERE, rows=rows, table=snapshot.sockets)
 
 
+def join_ends(one: Ends, other: Ends) -> Ends:
+    """Both, one after the other, with a table of these ends alone."""
+    here = np.concatenate([one.here, other.here])
+    rows = np.where(here, np.cumsum(here) - 1, NOT_HERE)
+    return Ends(here=here, rows=rows, table=SocketTable.concatenate([one.sockets, other.sockets]))
+
+
 def describe_ends(ends: Ends, owners: Owners) -> OtherEnd | None:
     """The other ends as a finding shows them: the commonest state, and the process that holds most of them."""
     sockets = ends.sockets

@@ -100,7 +100,14 @@ class Actor:
         self._family = family
         self._listeners: list[socket.socket] = []
         self._connections: list[socket.socket] = []
+        self._stream_protocol = socket.IPPROTO_TCP
         self._own_ports: list[int] = []
+
+    @verb("speaks MPTCP from now on")
+    def use_multipath(self) -> None:
+        """Open every further connection and listener with MPTCP; where the kernel has none that is an OSError."""
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_MPTCP).close()
+        self._stream_protocol = socket.IPPROTO_MPTCP
 
     @verb("listens on port {port} (backlog {backlog}, SO_REUSEADDR {reuse_address})")
     def listen(self, port: int, *, backlog: int = 128, reuse_address: bool = True) -> None:
@@ -345,7 +352,7 @@ class Actor:
 
     def _open(self, *, kind: socket.SocketKind = socket.SOCK_STREAM, dual_stack: bool = False) -> socket.socket:
         family = socket.AF_INET6 if dual_stack or self._family is Family.IPV6 else socket.AF_INET
-        opened = socket.socket(family, kind)
+        opened = socket.socket(family, kind, self._stream_protocol if kind is socket.SOCK_STREAM else 0)
         opened.settimeout(TIMEOUT_SECONDS)
         if family == socket.AF_INET6:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual_stack)

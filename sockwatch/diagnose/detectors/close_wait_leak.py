@@ -8,18 +8,21 @@ What it sees:
 
 Why it matters:
     CLOSE_WAIT has no timer. Each such socket keeps a file descriptor and its buffers until the process closes it or
-    ends; at the descriptor limit accept() and open() fail. The peer waits in FIN_WAIT_2 meanwhile.
+    ends; at the descriptor limit accept() and open() fail. With two looks the finding says when that is, and is
+    critical from five minutes before. The peer waits in FIN_WAIT_2 meanwhile.
 
 Kernel fields:
     idiag_state, idiag_rqueue (the FIN counts 1), idiag_inode; tcpi_last_ack_recv and tcpi_last_data_recv bound the age;
-    a FIN_WAIT_2 socket on this host that mirrors the connection narrows it.
+    a FIN_WAIT_2 socket on this host that mirrors the connection narrows it. MPTCP sockets are read as well (Linux 5.9;
+    their ages since 6.10): there the TCP subflows stay established. Descriptors and their limit: /proc/PID.
 
 When it is wrong:
     An application may use the half-closed connection on purpose and still send: the ACKs it receives keep the lower
     bound of the age low, so that is info at most. An idle pool that will notice the FIN at its next use looks like
     fin_not_seen; it holds descriptors all the same. A SHUT_RD by the application looks like a FIN it did not see.
     Keepalive removes the socket from the kernel's tables once the peer's end is gone, while the application still
-    holds the descriptor: such a leak is not visible here.
+    holds the descriptor: such a leak is not visible here. What the application of an MPTCP socket has read of the end
+    of the stream is not visible either: not_closed and fin_not_seen are both called not_closed there.
 
 What to do:
     Fix the application: close the socket when a read returns 0 bytes, on every path, errors included. Restarting the
@@ -27,6 +30,7 @@ What to do:
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +38,9 @@ from numpy.typing import NDArray
 from sockwatch.diagnose import age, role
 from sockwatch.diagnose.age import Ages
 from sockwatch.diagnose.detector import Detector, Settings
-from sockwatch.diagnose.ends import describe_ends, find_ends, peer_is_local
+from sockwatch.diagnose.ends import Ends, describe_ends, find_ends, join_ends, peer_is_local
+from sockwatch.diagnose.multipath import multipath as of_multipath
+from sockwatch.diagnose.ports import SOON_SECONDS
 from sockwatch.diagnose.verdict import (
     Advice,
     Evidence,
@@ -48,7 +54,7 @@ from sockwatch.diagnose.verdict import (
     tell,
 )
 from sockwatch.diagnose.window import Window
-from sockwatch.model.finding import Effect, Finding
+from sockwatch.model.finding import Effect, Finding, Severity
 from sockwatch.model.snapshot import Asks
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State
@@ -72,7 +78,7 @@ NO_SYSCTL_HELPS = (
 
 TELLINGS = {
     "fin_not_seen": Telling(
-        summary="{who} has not noticed that the peer closed {how_many}",
+        summary="{who} has not noticed that the peer closed {how_many}{forecast}",
         cause="The FIN lies unread in the receive queue (Recv-Q 1): the application neither reads nor polls these "
         "sockets. Typical: a connection pool that does not watch its idle connections, or a worker that is blocked.",
         remedies=(
@@ -83,7 +89,7 @@ TELLINGS = {
         advice=NO_SYSCTL_HELPS,
     ),
     "not_closed": Telling(
-        summary="{who} read the end of {how_many} and never closed them",
+        summary="{who} read the end of {how_many} and never closed them{forecast}",
         cause="The application has read up to the end of the stream (Recv-Q 0) and keeps the descriptors: a close() is "
         "missing, often on an error path, or a child process inherited the descriptor.",
         remedies=(
@@ -92,8 +98,19 @@ TELLINGS = {
         ),
         advice=NO_SYSCTL_HELPS,
     ),
+    "not_closed_multipath": Telling(
+        summary="{who} has not closed {how_many} of MPTCP that the peer closed{forecast}",
+        cause="MPTCP has these in CLOSE_WAIT while their TCP subflows stay established, so that no list of TCP sockets "
+        "shows the leak. Either the application read the end of the stream and kept the descriptors, or it does not "
+        "look; for MPTCP the kernel does not tell which.",
+        remedies=(
+            "Fix the application: close the socket when a read returns 0 bytes, on every path.",
+            "Until then restart the process: that frees the descriptors.",
+        ),
+        advice=NO_SYSCTL_HELPS,
+    ),
     "data_unread": Telling(
-        summary="{who} stopped reading {how_many} that the peer has since closed",
+        summary="{who} stopped reading {how_many} that the peer has since closed{forecast}",
         cause="Data and the FIN wait in the receive queue: the application stopped reading. Typical: a stuck worker "
         "or a full thread pool. When it closes such a socket unread, the kernel sends RST instead of FIN.",
         remedies=(
@@ -122,48 +139,91 @@ TELLINGS = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Stuck:
+    """Old sockets in CLOSE_WAIT, row by row with what is known of them."""
+
+    sockets: SocketTable
+    ages: Ages
+    ends: Ends
+    serving: NDArray[np.bool_]
+    peer_gone: NDArray[np.bool_]
+    multipath: NDArray[np.bool_]
+
+
 def detect(window: Window, settings: Settings) -> Iterator[Finding]:
     """One finding per variant, process and service end; one per listener for what was never accepted."""
-    sockets, ages = _old(window, settings)
+    stuck = _stuck(window, settings)
+    sockets, ages = stuck.sockets, stuck.ages
     variant = _variants(sockets)
-    serving = role.serves(window.current, sockets, role.lasting_roles(window, sockets)) | (variant == NEVER_ACCEPTED)
-    ends = find_ends(window.current, sockets)
-    peer_gone = peer_is_local(window.current, sockets) & ~ends.here
+    serving = stuck.serving | (variant == NEVER_ACCEPTED)
     for rows in split(window.owners.of(sockets), *service_end(sockets, serving), apart=(variant, sockets.netns)):
         counted, certain = settle(ages.take(rows), settings.min_age)
         chosen = rows[counted]
         name = VARIANTS[variant[rows[0]]]
         group = sockets.take(chosen)
         held = role.listeners_of(window.current, group) if name == "never_accepted" else group
+        told = f"{name}_multipath" if stuck.multipath[chosen].all() else name
+        left = None if name == "never_accepted" else _seconds_to_fd_limit(window, stuck, chosen)
+        soon = certain and left is not None and left < SOON_SECONDS
         yield tell(
             window,
             group,
-            TELLINGS[name],
+            TELLINGS.get(told, TELLINGS[name]),
             code=CODE,
             variant=name,
-            severity=severity(certain=certain),
+            severity=Severity.CRITICAL if soon else severity(certain=certain),
             subject=subject(window, group),
             held=held,
-            other_end=describe_ends(ends.take(chosen), window.owners),
+            other_end=describe_ends(stuck.ends.take(chosen), window.owners),
             ages=ages.take(chosen),
-            evidence=_evidence(window, group, held, int(peer_gone[chosen].sum()))
+            evidence=_evidence(window, stuck, chosen, held)
+            | ({} if left is None else {"seconds_to_fd_limit": round(left, 1)})
             | age_evidence(ages.take(chosen), certain=certain),
+            forecast=_forecast(left if soon else None),
         )
 
 
 def suspects(window: Window, settings: Settings) -> SocketTable:
     """The old sockets, their other ends, and the listeners of those that were never accepted."""
-    sockets, _ = _old(window, settings)
-    queued = sockets.take(_variants(sockets) == NEVER_ACCEPTED)
-    ends = find_ends(window.current, sockets)
-    return SocketTable.concatenate([sockets, ends.sockets, role.listeners_of(window.current, queued)])
+    stuck = _stuck(window, settings)
+    queued = stuck.sockets.take(_variants(stuck.sockets) == NEVER_ACCEPTED)
+    return SocketTable.concatenate([stuck.sockets, stuck.ends.sockets, role.listeners_of(window.current, queued)])
 
 
-def _old(window: Window, settings: Settings) -> tuple[SocketTable, Ages]:
+def _stuck(window: Window, settings: Settings) -> _Stuck:
+    """Of TCP, and of MPTCP where a TCP socket does not show it as well."""
+    ours = _stuck_in(window, window, settings)
+    if not len(window.current.mptcp):
+        return ours
+    theirs = _stuck_in(window, of_multipath(window), settings)
+    both = (ours, theirs)
+    return _Stuck(
+        sockets=SocketTable.concatenate([s.sockets for s in both]),
+        ages=Ages(
+            lower=np.concatenate([s.ages.lower for s in both]), upper=np.concatenate([s.ages.upper for s in both])
+        ),
+        ends=join_ends(ours.ends, theirs.ends),
+        serving=np.concatenate([s.serving for s in both]),
+        peer_gone=np.concatenate([s.peer_gone for s in both]),
+        multipath=np.concatenate([s.multipath for s in both]),
+    )
+
+
+def _stuck_in(whole: Window, window: Window, settings: Settings) -> _Stuck:
     sockets = window.sockets.in_state(State.CLOSE_WAIT)
     ages = age.ages(window, sockets)
     old = ages.possibly(settings.min_age)
-    return sockets.take(old), ages.take(old)
+    sockets = sockets.take(old)
+    ends = find_ends(window.current, sockets)
+    return _Stuck(
+        sockets=sockets,
+        ages=ages.take(old),
+        ends=ends,
+        serving=role.serves(whole.current, sockets, role.lasting_roles(window, sockets)),
+        peer_gone=peer_is_local(window.current, sockets) & ~ends.here,
+        multipath=np.full(len(sockets), window is not whole),
+    )
 
 
 def _variants(sockets: SocketTable) -> NDArray[np.int8]:
@@ -173,22 +233,68 @@ def _variants(sockets: SocketTable) -> NDArray[np.int8]:
     return variant
 
 
-def _evidence(window: Window, sockets: SocketTable, held: SocketTable, peer_gone: int) -> Evidence:
-    evidence: Evidence = {
-        "recv_q_max": int(sockets.recv_q.max()),
-        "unread_bytes": int(np.maximum(sockets.recv_q.astype(np.int64) - 1, 0).sum()),
-    }
-    if peer_gone:
-        evidence["peer_gone"] = peer_gone
+def _evidence(window: Window, stuck: _Stuck, chosen: NDArray[np.intp], held: SocketTable) -> Evidence:
+    sockets, multipath = stuck.sockets.take(chosen), stuck.multipath[chosen]
+    evidence: Evidence = {"recv_q_max": int(sockets.recv_q.max())}
+    if not multipath.all():
+        evidence["unread_bytes"] = int(np.maximum(sockets.recv_q[~multipath].astype(np.int64) - 1, 0).sum())
+    counts = {"mptcp": int(multipath.sum()), "peer_gone": int(stuck.peer_gone[chosen].sum())}
+    evidence |= {name: count for name, count in counts.items() if count}
     holders = window.owners.holders(held)
     if len(holders) == 1 and holders[0].fds is not None and holders[0].fd_limit is not None:
         evidence |= {"fds": holders[0].fds, "fd_limit": holders[0].fd_limit}
     return evidence
 
 
+def _seconds_to_fd_limit(window: Window, stuck: _Stuck, chosen: NDArray[np.intp]) -> float | None:
+    """Until the holder has no descriptor left, as its service's sockets in CLOSE_WAIT grew since the previous look.
+
+    0 where it has none left now; None where it has, and nothing is known to grow.
+    """
+    left = [
+        process.fd_limit - process.fds
+        for process in window.owners.holders(stuck.sockets.take(chosen))
+        if process.fds is not None and process.fd_limit is not None
+    ]
+    if not left:
+        return None
+    if min(left) <= 0:
+        return 0.0
+    netns = int(stuck.sockets.netns[chosen[0]])
+    number = window.number_before(netns)
+    if window.previous is None or number is None or window.elapsed is None:
+        return None
+    share = len(chosen) / int(_same_service(stuck, chosen, stuck.sockets, netns).sum())
+    now, then = (
+        int(_same_service(stuck, chosen, table.in_state(State.CLOSE_WAIT), index).sum())
+        for look, index in ((window.current, netns), (window.previous, number))
+        for table in (look.mptcp if stuck.multipath[chosen].all() else look.sockets,)
+    )
+    growth = (now - then) * share / window.elapsed
+    return min(left) / growth if growth > 0 else None
+
+
+def _same_service(stuck: _Stuck, chosen: NDArray[np.intp], sockets: SocketTable, netns: int) -> NDArray[np.bool_]:
+    """Which sockets have a descriptor and the service of the chosen ones."""
+    one, row = stuck.sockets, chosen[0]
+    same: NDArray[np.bool_] = (sockets.netns == netns) & (sockets.inode != 0)
+    for column in ("sport",) if stuck.serving[row] else ("dport", "dst_hi", "dst_lo"):
+        same &= getattr(sockets, column) == getattr(one, column)[row]
+    return same
+
+
+def _forecast(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    if not seconds:
+        return "; it has no file descriptor left"
+    return f"; at this rate its file descriptors last {seconds:,.0f} s"
+
+
 DETECTOR = Detector(
     variants=VARIANTS,
     asks=Asks(
+        mptcp=True,
         states=frozenset({State.CLOSE_WAIT, State.FIN_WAIT_2}),
         details=age.DETAILS | role.DETAILS,
         sysctls=frozenset(a.name for t in TELLINGS.values() for a in t.advice),

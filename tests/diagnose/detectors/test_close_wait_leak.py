@@ -1,7 +1,10 @@
+import pytest
+
 from builders import later, namespace, process, snapshot, socket, window
 from sockwatch.diagnose.detectors.close_wait_leak import DETECTOR
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Finding, Severity
+from sockwatch.model.snapshot import Process
 from sockwatch.model.state import State
 
 SERVER = process(812, "orders-api", fds=90, fd_limit=1024)
@@ -164,6 +167,92 @@ def test_v4_mapped_and_ipv6_are_written_as_people_write_them() -> None:
         stuck(1, family=10),
     ]
     assert {f.subject.local for f in detect(window(*rows))} == {"[::1]:80", "10.0.0.1:8080"}
+
+
+FULL = process(812, "orders-api", fds=1000, fd_limit=1024)
+
+
+def growing(before: int, now: int, seconds: float, holder: Process = FULL) -> Finding:
+    """Two looks at one service, all of whose sockets one process holds; new ones are young."""
+    first = snapshot(LISTENER, *(stuck(i, cookie=10 + i) for i in range(min(before, now))))
+    old = [stuck(i, 61.0 + seconds, cookie=10 + i) for i in range(min(before, now))]
+    young = [stuck(i, 1.0, cookie=10 + i, last_data_recv=1_500.0) for i in range(before, now)]
+    second = later(snapshot(LISTENER, *old, *young, holders={100 + i: [holder] for i in range(now)}), seconds)
+    [finding] = detect(Window(current=second, previous=first))
+    return finding
+
+
+@pytest.mark.parametrize(
+    ("seconds", "severity"), [(10.0, Severity.CRITICAL), (299.0, Severity.CRITICAL), (300.0, Severity.WARNING)]
+)
+def test_a_leak_that_fills_the_descriptor_table_within_five_minutes_is_critical(
+    seconds: float, severity: Severity
+) -> None:
+    finding = growing(10, 34, seconds)  # 24 descriptors left, 24 in so many seconds
+    assert (finding.severity, finding.evidence["seconds_to_fd_limit"]) == (severity, seconds)
+    shown = f"never closed them; at this rate its file descriptors last {seconds:.0f} s"
+    assert finding.summary.endswith(shown) == (severity is Severity.CRITICAL)
+
+
+def test_a_leak_that_does_not_grow_lasts() -> None:
+    for now in (10, 8):
+        finding = growing(10, now, 10.0)
+        assert finding.severity is Severity.WARNING
+        assert "seconds_to_fd_limit" not in finding.evidence
+
+
+def test_a_process_without_a_descriptor_left_needs_no_second_look() -> None:
+    empty = process(812, "orders-api", fds=1024, fd_limit=1024)
+    [finding] = detect(window(LISTENER, stuck(0), holders={100: [empty]}))
+    assert (finding.severity, finding.evidence["seconds_to_fd_limit"]) == (Severity.CRITICAL, 0.0)
+    assert finding.summary.endswith("; it has no file descriptor left")
+
+
+def test_without_the_limit_nothing_is_forecast() -> None:
+    assert "seconds_to_fd_limit" not in growing(10, 34, 10.0, process(812, "app")).evidence
+
+
+def test_two_holders_of_one_service_each_have_their_share_of_its_growth() -> None:
+    other = process(900, "worker", fds=1000, fd_limit=1024)
+    rows = [stuck(i, cookie=10 + i) for i in range(20)]
+    first = snapshot(LISTENER, *rows)
+    young = [stuck(i, 1.0, cookie=10 + i, last_data_recv=1_500.0) for i in range(20, 44)]
+    holders = {100 + i: [FULL if i % 4 else other] for i in range(20)}
+    second = later(snapshot(LISTENER, *rows, *young, holders=holders), 10.0)
+    found = {
+        f.subject.process: f.evidence["seconds_to_fd_limit"] for f in detect(Window(current=second, previous=first))
+    }
+    assert found == {FULL: pytest.approx(13.3), other: pytest.approx(40.0)}
+
+
+def test_what_mptcp_alone_shows_is_not_missed() -> None:
+    subflows = [stuck(i) | {"state": State.ESTABLISHED} for i in range(23)]
+    rows = [stuck(i) for i in range(23)]
+    [finding] = detect(window(LISTENER, *subflows, mptcp=rows, holders={row["inode"]: [SERVER] for row in rows}))
+    assert (finding.name, finding.severity, finding.count) == ("close_wait_leak/not_closed", Severity.WARNING, 23)
+    assert (finding.subject.process, finding.subject.local) == (SERVER, "10.0.0.1:8080")
+    assert finding.evidence["mptcp"] == 23
+    assert "unread_bytes" not in finding.evidence
+    assert finding.summary == "orders-api[812] has not closed 23 connections of MPTCP that the peer closed"
+
+
+def test_an_mptcp_connection_that_fell_back_to_tcp_is_one_socket() -> None:
+    [finding] = detect(window(LISTENER, stuck(0), stuck(1), mptcp=[stuck(0, cookie=7), stuck(2, cookie=8)]))
+    assert (finding.count, finding.evidence["mptcp"]) == (3, 1)
+    assert finding.summary.endswith("read the end of 3 connections and never closed them")
+
+
+def test_mptcp_has_its_own_variants_ages_and_other_ends() -> None:
+    here = socket(State.CLOSE_WAIT, "127.0.0.1:8080", "127.0.0.1:4", inode=0, last_ack_recv=7e4, last_data_recv=8e4)
+    there = socket(State.FIN_WAIT_2, "127.0.0.1:4", "127.0.0.1:8080", timer=2, expires_ms=1)  # closed: 59 s of TCP's 60
+    unread = stuck(1, recv_q=932)
+    young = stuck(2, 1.0, last_data_recv=1_500.0)
+    found = {f.variant: f for f in detect(window(LISTENER, mptcp=[here, there, unread, young], holders={1: [SERVER]}))}
+    assert set(found) == {"never_accepted", "data_unread"}
+    assert found["never_accepted"].subject.process == SERVER
+    assert found["never_accepted"].other_end is not None
+    assert (found["never_accepted"].oldest_seconds, found["never_accepted"].evidence["oldest_seconds_max"]) == (70, 80)
+    assert "peer_gone" not in found["never_accepted"].evidence
 
 
 def test_only_old_sockets_their_ends_and_their_listeners_are_suspects() -> None:
