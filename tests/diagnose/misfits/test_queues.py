@@ -92,6 +92,11 @@ def test_a_lowered_syn_backlog_without_syncookies_counts_three_quarters(count: i
     assert ("net.ipv4.tcp_max_syn_backlog" in names) == found
 
 
+def test_the_default_syn_backlog_is_not_to_blame_for_missing_syncookies() -> None:
+    sysctls = {"tcp_max_syn_backlog": "128", "tcp_ehash_entries": "8192", "tcp_syncookies": "0"}
+    assert not told(host(listener(0, 511), *half_open(97), **sysctls))
+
+
 def test_without_syncookies_a_full_queue_of_handshakes_turns_clients_away() -> None:
     found = told(host(listener(0, 8), *half_open(9), tcp_syncookies="0"))
     assert found == {"net.ipv4.tcp_syncookies": ("0", Effect.HELPS)}

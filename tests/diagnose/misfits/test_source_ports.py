@@ -50,6 +50,10 @@ def test_a_range_a_little_narrower_than_the_default_is_narrow_odd_or_not(low: in
     assert "28,232 ports" in finding.cause
 
 
+def test_a_range_that_was_only_moved_is_not_narrow() -> None:
+    assert not told(host(*clients(14_200, 30_000), ip_local_port_range="30000 58231"))
+
+
 def test_an_odd_number_of_ports_that_nobody_needs_is_silent() -> None:
     assert not told(host(*clients(7_000, 32768), ip_local_port_range="32768 61000"))
 
@@ -92,6 +96,7 @@ def test_reserving_ports_outside_the_range_protects_nobody() -> None:
     [finding] = detect(host(*listeners("0.0.0.0:8080", "[::]:40000"), ip_local_reserved_ports="8080,9000-9010"))
     assert [(a.name, a.value, a.effect) for a in finding.sysctls] == [(RESERVED, "8080,9000-9010", Effect.NONE)]
     assert finding.count == 1
+    assert "the kernel chooses from 32768 to 60999 only" in finding.cause
     assert finding.remedies[0].endswith("net.ipv4.ip_local_reserved_ports=8080,9000-9010,40000.")
 
 
