@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from sockwatch.diagnose.bound_ports import (
     holds_without_peer,
     is_connected,
 )
+from sockwatch.diagnose.detector import Settings, Share
 from sockwatch.diagnose.role import listened_ports
 from sockwatch.diagnose.window import Window
 from sockwatch.model.address import is_loopback
@@ -88,6 +90,37 @@ class PortBudget:
     def time_wait(self) -> int:
         """How many of the used ports are held by TIME_WAIT alone."""
         return self.sockets.count_by_state()[State.TIME_WAIT] - self.reusable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetSettings(Settings):
+    """When a port budget is short."""
+
+    used: Share = SHORT
+    """A warning from this used share of a budget on."""
+    forecast_used: Share = 0.5
+    """The forecast counts from this used share on; below it a burst would alarm."""
+    critical_seconds: float = SOON_SECONDS
+    """Critical when the budget is used up within so many seconds at the present churn."""
+
+
+class Budget(Protocol):
+    """A budget of whatever kind."""
+
+    @property
+    def ratio(self) -> float:
+        """The used share, 0 to 1."""
+        ...
+
+    def refuses_within(self, seconds: float) -> bool:
+        """Whether nothing is left, or will not be after so many seconds."""
+        ...
+
+
+def is_short(budget: Budget, settings: BudgetSettings) -> bool:
+    """Whether port_exhaustion names this budget."""
+    forecast = budget.ratio >= settings.forecast_used and budget.refuses_within(settings.critical_seconds)
+    return forecast or budget.ratio >= settings.used
 
 
 def port_budgets(window: Window, at_least: float) -> Iterator[PortBudget]:

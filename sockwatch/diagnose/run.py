@@ -1,6 +1,7 @@
 """Runs every detector over one window; one that crashes is reported and takes nobody with it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from sockwatch.diagnose.detector import Detector, NoDataError
@@ -28,6 +29,7 @@ def _follow_up(window: Window, detector: Detector[Any]) -> FollowUp:
 
 def diagnose(window: Window, detectors: Mapping[str, Detector[Any]]) -> tuple[tuple[Finding, ...], tuple[Outcome, ...]]:
     """All findings, worst first and then in a fixed order, and how each detector ended."""
+    window = replace(window, judges={code: detector.settings for code, detector in detectors.items()})
     findings: list[Finding] = []
     outcomes: list[Outcome] = []
     for code, detector in detectors.items():

@@ -1,10 +1,11 @@
 """What a detector looks at: the current snapshot, the one before it, and what follows from both."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
+from sockwatch.model.history import History
 from sockwatch.model.snapshot import Namespace, Owners, Snapshot
 from sockwatch.model.sockets import SocketTable
 
@@ -21,6 +22,12 @@ class Window:
 
     current: Snapshot
     previous: Snapshot | None = None
+    history: History = field(default_factory=History)
+    """What the looks before this one left."""
+    judges: Mapping[str, Any] | None = None
+    """The settings of each detector that judges this window, by its code; None means all of them with their defaults.
+
+    What one detector leaves to another it leaves only if that one judges too, and sees it."""
 
     @property
     def sockets(self) -> SocketTable:
@@ -43,6 +50,10 @@ class Window:
         if self.previous is None or self.current.monotonic <= self.previous.monotonic:
             return None
         return self.current.monotonic - self.previous.monotonic
+
+    def settings_of(self, code: str, default: T) -> T | None:
+        """The settings with which another detector judges this window; None where it does not judge it."""
+        return default if self.judges is None else self.judges.get(code)
 
     def number_before(self, netns: int) -> int | None:
         """The number that a namespace of the current look had in the previous one; None where it was not in it."""

@@ -1,8 +1,10 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from builders import snapshot, socket, window
 from sockwatch.diagnose.detector import Detector, NoDataError, Settings
+from sockwatch.diagnose.registry import load_detectors
 from sockwatch.diagnose.run import diagnose, find_follow_up
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Finding, Severity, Subject
@@ -87,3 +89,31 @@ def test_suspects_are_those_of_all_detectors_and_one_that_breaks_takes_nobody_wi
 
 def test_nobody_is_suspected_without_detectors() -> None:
     assert not len(find_follow_up(Window(current=snapshot()), {}).suspects)
+
+
+HALF_CLOSED = snapshot(
+    socket(State.FIN_WAIT_2, "127.0.0.1:40000", "127.0.0.1:80", inode=1, last_ack_recv=5e5, last_data_sent=5e5),
+    socket(State.CLOSE_WAIT, "127.0.0.1:80", "127.0.0.1:40000", inode=2, last_ack_recv=5e5, last_data_recv=5e5),
+)
+"""Both ends of one bug, 500 s old."""
+
+
+def severities(detectors: Mapping[str, Detector[Any]]) -> dict[str, Severity]:
+    findings, _ = diagnose(Window(current=HALF_CLOSED), detectors)
+    return {finding.name: finding.severity for finding in findings if finding.code in {CLOSE, FIN}}
+
+
+CLOSE, FIN = "close_wait_leak", "fin_wait_2_stuck"
+
+
+def test_one_end_of_a_bug_carries_the_warning() -> None:
+    assert severities(load_detectors()) == {f"{CLOSE}/not_closed": Severity.WARNING, f"{FIN}/held": Severity.INFO}
+
+
+def test_an_end_that_is_not_judged_leaves_the_warning_to_the_other() -> None:
+    assert severities({FIN: load_detectors()[FIN]}) == {f"{FIN}/held": Severity.WARNING}
+
+
+def test_an_end_that_is_too_young_for_its_detector_leaves_the_warning_to_the_other() -> None:
+    patient = replace(load_detectors()[CLOSE], settings=replace(load_detectors()[CLOSE].settings, min_age=600.0))
+    assert severities({**load_detectors(), CLOSE: patient}) == {f"{FIN}/held": Severity.WARNING}

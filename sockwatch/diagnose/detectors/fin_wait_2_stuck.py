@@ -123,7 +123,7 @@ def detect(window: Window, settings: StuckSettings) -> Iterator[Finding]:
         ends = find_ends(window.current, stuck)
         other_end = _other_end(window, ends)
         severity = severity_of(certain=certain)
-        if _blamed_elsewhere(window, ends.sockets, settings) if ends.here.any() else name == "orphaned":
+        if _blamed_elsewhere(window, ends.sockets) if ends.here.any() else name == "orphaned":
             severity = Severity.INFO
         if name == "orphaned" and certain and _share(window, stuck) >= settings.share:
             severity = Severity.WARNING
@@ -163,9 +163,12 @@ def _min_ages(window: Window, sockets: SocketTable, settings: StuckSettings) -> 
     return np.where(sockets.inode == 0, np.minimum(settings.min_age, half_life), settings.min_age)
 
 
-def _blamed_elsewhere(window: Window, ends: SocketTable, settings: StuckSettings) -> bool:
+def _blamed_elsewhere(window: Window, ends: SocketTable) -> bool:
     """Whether the other ends are old enough in CLOSE_WAIT for close_wait_leak to carry the warning."""
-    return bool((ends.is_in_state(State.CLOSE_WAIT) & age.ages(window, ends).surely(settings.min_age)).all())
+    judge = window.settings_of("close_wait_leak", Settings())
+    if judge is None:
+        return False
+    return bool((ends.is_in_state(State.CLOSE_WAIT) & age.ages(window, ends).surely(judge.min_age)).all())
 
 
 def _share(window: Window, orphans: SocketTable) -> float:

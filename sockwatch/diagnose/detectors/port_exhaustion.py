@@ -29,14 +29,13 @@ What to do:
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from sockwatch.diagnose import role
 from sockwatch.diagnose.bind_budget import BindBudget, bind_budgets
-from sockwatch.diagnose.detector import Detector, Settings, Share
-from sockwatch.diagnose.ports import HALF, SHORT, SOON_SECONDS, SYSCTLS, PortBudget, port_budgets
+from sockwatch.diagnose.detector import Detector
+from sockwatch.diagnose.ports import HALF, SYSCTLS, BudgetSettings, PortBudget, is_short, port_budgets
 from sockwatch.diagnose.verdict import Advice, Evidence, Telling, subject, tell
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Effect, Finding, Severity
@@ -116,18 +115,6 @@ TELLINGS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetSettings(Settings):
-    """When a port budget is short."""
-
-    used: Share = SHORT
-    """A warning from this used share of a budget on."""
-    forecast_used: Share = 0.5
-    """The forecast counts from this used share on; below it a burst would alarm."""
-    critical_seconds: float = SOON_SECONDS
-    """Critical when the budget is used up within so many seconds at the present churn."""
-
-
 def detect(window: Window, settings: BudgetSettings) -> Iterator[Finding]:
     """One finding per source address and remote address and port; one per source address of those who bind first."""
     for budget in _short_of_connect(window, settings):
@@ -174,7 +161,7 @@ def detect(window: Window, settings: BudgetSettings) -> Iterator[Finding]:
 def suspects(window: Window, settings: BudgetSettings) -> SocketTable:
     """Everything that uses a short budget, or may."""
     short_of_connect = [budget.sockets for budget in _short_of_connect(window, settings)]
-    bound = [budget.sockets for budget in bind_budgets(window) if _is_short(budget, settings)]
+    bound = [budget.sockets for budget in bind_budgets(window) if is_short(budget, settings)]
     return SocketTable.concatenate([*short_of_connect, *bound])
 
 
@@ -191,19 +178,14 @@ def _short_of_connect(window: Window, settings: BudgetSettings) -> list[PortBudg
     return [
         budget
         for budget in port_budgets(window, min(settings.used, settings.forecast_used))
-        if _is_short(budget, settings)
+        if is_short(budget, settings)
         and not (bound and budget.lost > budget.used)
         and np.isin(budget.sockets.cookie, first).sum() * 2 <= len(budget.sockets)
     ]
 
 
 def _short_of_bind(window: Window, settings: BudgetSettings) -> list[BindBudget]:
-    return [budget for budget in bind_budgets(window) if budget.certain and _is_short(budget, settings)]
-
-
-def _is_short(budget: PortBudget | BindBudget, settings: BudgetSettings) -> bool:
-    forecast = budget.ratio >= settings.forecast_used and budget.refuses_within(settings.critical_seconds)
-    return forecast or budget.ratio >= settings.used
+    return [budget for budget in bind_budgets(window) if budget.certain and is_short(budget, settings)]
 
 
 def _severity(budget: PortBudget | BindBudget, settings: BudgetSettings) -> Severity:

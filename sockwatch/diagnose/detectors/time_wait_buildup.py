@@ -32,7 +32,7 @@ import numpy as np
 from sockwatch.diagnose import age
 from sockwatch.diagnose.age import TIME_WAIT_SECONDS
 from sockwatch.diagnose.detector import Detector, Settings, Share
-from sockwatch.diagnose.ports import SHORT, SOON_SECONDS, SYSCTLS, PortBudget, port_budgets, ranges
+from sockwatch.diagnose.ports import SYSCTLS, BudgetSettings, PortBudget, is_short, port_budgets, ranges
 from sockwatch.diagnose.role import listened_ports, listeners_of
 from sockwatch.diagnose.verdict import Advice, Evidence, Telling, age_evidence, split, subject, tell
 from sockwatch.diagnose.window import Window
@@ -175,7 +175,8 @@ def _client_ports(window: Window, settings: BuildupSettings) -> Iterator[Finding
         waiting = budget.sockets.in_state(State.TIME_WAIT)
         ages = age.ages(window, waiting)
         where = subject(window, waiting)
-        named_as_short = budget.ratio >= SHORT or budget.refuses_within(SOON_SECONDS)
+        judge = window.settings_of("port_exhaustion", BudgetSettings())
+        named_as_short = judge is not None and is_short(budget, judge)
         yield tell(
             window,
             waiting,

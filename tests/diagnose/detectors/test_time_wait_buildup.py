@@ -1,9 +1,11 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from builders import later, namespace, process, snapshot, socket, window
 from sockwatch.diagnose.detectors.time_wait_buildup import DETECTOR
+from sockwatch.diagnose.ports import BudgetSettings
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Effect, Finding, Severity
 from sockwatch.model.snapshot import Namespace
@@ -94,6 +96,12 @@ def test_it_is_info_as_well_where_port_exhaustion_names_it_by_forecast() -> None
     first = snapshot(*before, namespaces=[narrow()])
     seen = Window(current=later(snapshot(*now, namespaces=[narrow()]), 10.0), previous=first)
     assert [(f.variant, f.severity) for f in detect(seen)] == [("client_ports", Severity.INFO)]
+
+
+def test_it_stays_a_warning_where_port_exhaustion_does_not_name_it() -> None:
+    seen = window(*client(75), namespaces=[narrow()])
+    for judges in ({}, {"port_exhaustion": BudgetSettings(used=0.9)}):
+        assert [f.severity for f in detect(replace(seen, judges=judges))] == [Severity.WARNING]
 
 
 def test_churn_on_loopback_is_silent_as_tcp_tw_reuse_gives_the_ports_back() -> None:
