@@ -58,6 +58,13 @@ def crowd(**fields: object) -> Window:
     return window(*rows, namespaces=[namespace(ip_local_port_range="40022\t40052", tcp_fin_timeout="120")])
 
 
+def documented() -> list[dict[str, str]]:
+    """The rows of the table in the docs, by the headings of its columns."""
+    lines = (ROOT / "docs" / "detectors.md").read_text(encoding="utf-8").splitlines()
+    heading, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|"))
+    return [dict(zip(heading, row, strict=True)) for row in rows]
+
+
 def columns(seen: Window) -> dict[str, bytes]:
     """Everything of the table, to see whether it changed."""
     table = seen.sockets
@@ -83,10 +90,17 @@ def test_a_detector_has_its_own_tests(code: str) -> None:
 
 
 def test_every_detector_has_one_row_in_the_docs_with_its_variants() -> None:
-    lines = (ROOT / "docs" / "detectors.md").read_text(encoding="utf-8").splitlines()
-    cells = [line.split("|") for line in lines if line.startswith("| `")]
-    rows = [(cell[1].strip(" `"), set(re.findall(r"\w+", cell[2]))) for cell in cells]
+    rows = [(cells["detector"].strip("`"), set(re.findall(r"\w+", cells["variants"]))) for cells in documented()]
     assert sorted(rows) == [(code, set(detector.variants)) for code, detector in load_detectors().items()]
+
+
+def test_the_docs_tell_the_evidence_the_blind_spots_and_the_kernels_of_each() -> None:
+    empty = [(cells["detector"], column) for cells in documented() for column, text in cells.items() if not text]
+    assert [place for place in empty if place[1] != "variants"] == []
+    without_kernel = [
+        cells["detector"] for cells in documented() if not re.match(r"any\b|\d\.\d", cells["kernels it needs"])
+    ]
+    assert not without_kernel
 
 
 @every_detector
