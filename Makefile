@@ -2,6 +2,8 @@
 # make test      the gate: ruff, mypy and pytest with the oldest supported Python that is installed
 # make test-all  pytest with every supported Python that is installed, one after the other
 # make bench     measure speed and memory against their limits, and show the table
+# make corpus    record what real programs and the lab do anew, in private network namespaces: tests/corpus/
+# make score     precision and recall of each finding, over the corpus and the lab
 # make lock      pin the newest versions that pyproject.toml allows
 # make clean     remove what the others made
 
@@ -14,7 +16,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test test-all lint pytest bench lock clean debian-packages
+.PHONY: help run test test-all lint pytest bench corpus score lock clean debian-packages
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -40,6 +42,14 @@ pytest: $(VENV)/.test
 
 bench: debian-packages $(VENV)/.test
 	$(BIN)/python -m bench --write docs/performance.md
+
+corpus: debian-packages $(VENV)/.test
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		tests/install-debian-packages tests/corpus/debian-packages.txt; fi
+	PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m corpus record $(NAMES)
+
+score: debian-packages $(VENV)/.test
+	PYTHONPATH=tests OPENBLAS_NUM_THREADS=1 $(BIN)/python -m corpus score
 
 # Two stages of one virtual environment: what `check` needs, and what the tests need as well.
 $(VENV)/.run: requirements/run.txt pyproject.toml

@@ -13,7 +13,7 @@ from sockwatch.lab.stage import Stage
 from sockwatch.model.finding import Finding
 from sockwatch.model.report import Report
 from sockwatch.model.snapshot import Process
-from sockwatch.pipeline import Pipeline
+from sockwatch.pipeline import Pipeline, Source
 
 MIN_AGE_SECONDS = 1.0
 DEADLINE_SECONDS = 15.0
@@ -34,14 +34,17 @@ class Performance:
         return not (self.missing or self.surplus)
 
 
-def perform(scenario: Scenario, stage: Stage) -> Performance:
-    """Provoke the misbehaviour, and diagnose it with every detector. Raises ProvokeError and DumpError."""
+def perform(scenario: Scenario, stage: Stage, source: Source | None = None) -> Performance:
+    """Provoke the misbehaviour, and diagnose it with every detector. Raises ProvokeError and DumpError.
+
+    `source` looks in place of LiveSource, for who wants to keep the looks.
+    """
     _act(scenario.provoke, stage)
     detectors = {
         code: replace(detector, settings=replace(detector.settings, min_age=MIN_AGE_SECONDS))
         for code, detector in load_detectors().items()
     }
-    pipeline = Pipeline(LiveSource(clock=stage.clock), detectors, stage.clock)
+    pipeline = Pipeline(source or LiveSource(clock=stage.clock), detectors, stage.clock)
     deadline = stage.clock.monotonic() + DEADLINE_SECONDS
     looks = 0
     while True:
