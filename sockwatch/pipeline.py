@@ -7,11 +7,13 @@ from typing import Any, Protocol
 
 from sockwatch.clock import Clock
 from sockwatch.diagnose.detector import Detector
+from sockwatch.diagnose.remember import remember
 from sockwatch.diagnose.run import diagnose, find_follow_up
 from sockwatch.diagnose.what_if import rule, suppose
 from sockwatch.diagnose.window import Window
 from sockwatch.errors import UsageError
 from sockwatch.model.finding import Finding, Severity
+from sockwatch.model.history import History
 from sockwatch.model.report import NamespaceCounts, Report, Result, Status, WhatIf
 from sockwatch.model.snapshot import Asks, FollowUp, Gap, Snapshot
 from sockwatch.model.sockets import SocketTable
@@ -55,6 +57,7 @@ class Pipeline:
         asks = [d.asks for d in detectors.values()]
         self._asks = Asks.union([*asks, Asks(sysctls=frozenset(self._supposed))])
         self._timings_ms: dict[str, float] = {}
+        self._history = History()
         self.snapshot: Snapshot | None = None
         """The last look, with owners."""
         self.stage = "start"
@@ -65,7 +68,7 @@ class Pipeline:
         with self._during("collect"):
             snapshot = self._source.look(self._asks)
         with self._during("owners"):
-            seen = Window(current=snapshot, previous=previous)
+            seen = Window(current=snapshot, previous=previous, history=self._history)
             wanted = find_follow_up(seen, self._detectors)
             if self._supposed:
                 wanted = FollowUp.union(wanted, find_follow_up(self._suppose(seen), self._detectors))
@@ -73,6 +76,7 @@ class Pipeline:
                 suspects = SocketTable.concatenate([wanted.suspects, self._also_name(snapshot.sockets)])
                 wanted = replace(wanted, suspects=suspects)
             snapshot = self._source.follow_up(snapshot, wanted)
+            self._history = remember(replace(seen, current=snapshot), wanted.suspects)
         self.snapshot = snapshot
         return snapshot
 
@@ -81,9 +85,9 @@ class Pipeline:
 
         Raises UsageError where a supposed sysctl is not there.
         """
-        previous = self.snapshot
+        previous, history = self.snapshot, self._history
         snapshot = self.look()
-        seen = Window(current=snapshot, previous=previous)
+        seen = Window(current=snapshot, previous=previous, history=history)
         report = self._judge(seen)
         if not self._supposed:
             return report

@@ -133,6 +133,25 @@ def test_a_look_without_a_verdict_counts_as_a_previous_one() -> None:
     assert [window.elapsed for window in seen] == [10.0]
 
 
+def test_later_steps_know_what_earlier_ones_saw_of_their_suspects_and_a_replay_knows_the_same() -> None:
+    orphan = socket(State.FIN_WAIT_2, "10.0.0.1:80", "10.0.0.2:5", cookie=1000)
+    first = snapshot(*rows())
+    last = later(snapshot(orphan), 20.0)
+    seen: list[Window] = []
+    for run in (1, 2):
+        steps = pipeline(Looks(first, later(first, 10.0), last), x=watcher(seen))
+        if run == 1:
+            steps.step()
+        else:
+            steps.look()
+        steps.step()
+        steps.step()
+    for window in (seen[2], seen[4]):
+        assert window.history.holders(window.sockets) == (HOLDER,)
+        assert window.history.since.tolist() == [100_000.0]
+    assert len(seen[0].history) == 0
+
+
 def test_a_failed_dump_leaves_the_last_good_look_for_the_next_step() -> None:
     seen: list[Window] = []
     first = snapshot(*rows())

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from sockwatch.diagnose.ends import NOT_HERE, other_ends
 from sockwatch.diagnose.window import Window
+from sockwatch.model.identity import NOT_THERE
 from sockwatch.model.snapshot import Snapshot
 from sockwatch.model.sockets import Rows, SocketTable
 from sockwatch.model.state import State, Timer
@@ -67,7 +68,7 @@ def ages(window: Window, sockets: SocketTable) -> Ages:
     in the same state then has been in it all the while, one that was not entered it since. A look takes its time, and
     between its two readings a socket may have had less or more of it than passed between the looks' beginnings.
     """
-    found = _mirrored(window.current, sockets)
+    found = _remembered(window, sockets, _mirrored(window.current, sockets))
     if window.previous is None or window.elapsed is None:
         return found
     return _since(window, window.previous, window.elapsed, sockets, found)
@@ -148,6 +149,17 @@ def _mirrored(snapshot: Snapshot, sockets: SocketTable) -> Ages:
     lower[mine[use]] = np.fmax(own.lower[mine[use]], other.lower[use])
     exact = use & (waiting | (theirs.inode != 0))
     upper[mine[exact]] = np.fmax(np.fmin(own.upper[mine[exact]], other.upper[exact]), lower[mine[exact]])
+    return Ages(lower=lower, upper=upper)
+
+
+def _remembered(window: Window, sockets: SocketTable, found: Ages) -> Ages:
+    """A socket that was remembered in this state has been in it since."""
+    rows = window.history.find(sockets)
+    known = np.flatnonzero((rows != NOT_THERE) & sockets.is_in_state(*DATED))
+    known = known[window.history.state[rows[known]] == sockets.state[known]]
+    lower, upper = found.lower.copy(), found.upper.copy()
+    lower[known] = np.fmax(lower[known], np.maximum(window.current.monotonic - window.history.since[rows[known]], 0))
+    upper[known] = np.maximum(upper[known], lower[known])
     return Ages(lower=lower, upper=upper)
 
 

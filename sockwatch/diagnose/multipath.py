@@ -16,7 +16,8 @@ def multipath(window: Window) -> Window:
     A connection that fell back to TCP is left out where TCP has it in the same state: there it is one socket in two
     tables.
     """
-    return Window(
+    return replace(
+        window,
         current=_multipath(window.current),
         previous=None if window.previous is None else _multipath(window.previous),
     )

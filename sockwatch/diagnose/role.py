@@ -55,8 +55,11 @@ def roles(sockets: SocketTable) -> NDArray[np.int8]:
 
 
 def lasting_roles(window: Window, sockets: SocketTable) -> NDArray[np.int8]:
-    """The Role of each socket, from both looks: one that is UNKNOWN now is what it was then, as no role changes."""
+    """The Role of each socket, from all looks: one that is UNKNOWN now is what it was, as no role changes."""
     role = roles(sockets)
+    rows = window.history.find(sockets)
+    hidden = np.flatnonzero((role == Role.UNKNOWN) & (rows != NOT_THERE))
+    role[hidden] = window.history.role[rows[hidden]]
     unknown = np.flatnonzero(role == Role.UNKNOWN)
     if window.previous is None or not len(unknown):
         return role

@@ -63,7 +63,10 @@ def tell(
 
     `netns` is the number of the namespace, needed where there may be no sockets: what only counters show.
     """
-    guilty = window.owners.holders(sockets if held is None else held)
+    held = sockets if held is None else held
+    guilty = window.owners.holders(held)
+    if not guilty and not held.inode.any() and (guilty := window.history.holders(held)):
+        evidence = {"confidence": "medium"} | (evidence or {}) | {"process_from": "an earlier look"}
     subject = replace(subject, process=guilty[0] if guilty else None)
     words = {"who": named(subject.process, len(guilty)), "how_many": plural(len(sockets), "connection"), **words}
     summary = telling.summary.format(**words)

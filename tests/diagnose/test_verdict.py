@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from builders import namespace, process, socket, table, window
+from builders import later, namespace, process, snapshot, socket, table, window
 from sockwatch.diagnose.age import Ages
+from sockwatch.diagnose.remember import remember
 from sockwatch.diagnose.verdict import (
     MOST_GROUPS,
     MOST_ROWS,
@@ -19,6 +20,7 @@ from sockwatch.diagnose.verdict import (
     subject,
     tell,
 )
+from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Effect, Finding, Severity
 from sockwatch.model.state import State
 
@@ -77,6 +79,27 @@ def test_the_oldest_holder_is_the_process_and_all_are_holders() -> None:
     assert finding.count == 2
     assert finding.summary == "Main[5] and 1 more has 2 connections"
     assert finding.remedies == ("restart Main[5] and 1 more",)
+
+
+def test_who_held_what_is_in_time_wait_is_told_from_an_earlier_look_and_said_to_be() -> None:
+    live = snapshot(
+        socket(State.ESTABLISHED, "10.0.0.1:80", "10.0.0.2:1", cookie=7, inode=1), holders={1: [process(5)]}
+    )
+    history = remember(Window(current=live), live.sockets)
+    for inode, named in ((0, process(5)), (3, None)):  # what has a descriptor has a holder, and here nobody sees it
+        row = socket(State.TIME_WAIT, "10.0.0.1:80", "10.0.0.2:1", cookie=7, inode=inode)
+        seen = Window(current=later(snapshot(row), 10.0), history=history)
+        finding = tell(
+            seen,
+            seen.sockets,
+            TELLING,
+            code="x",
+            variant=None,
+            severity=Severity.INFO,
+            subject=subject(seen, seen.sockets),
+        )
+        assert finding.subject.process == named
+        assert finding.evidence == ({"confidence": "medium", "process_from": "an earlier look"} if named else {})
 
 
 def test_one_holder_is_no_list() -> None:

@@ -247,19 +247,20 @@ def _evidence(window: Window, stuck: _Stuck, chosen: NDArray[np.intp], held: Soc
 
 
 def _seconds_to_fd_limit(window: Window, stuck: _Stuck, chosen: NDArray[np.intp]) -> float | None:
-    """Until the holder has no descriptor left, as its service's sockets in CLOSE_WAIT grew since the previous look.
+    """Until the holder has no descriptor left, as its sockets in CLOSE_WAIT grew over the last looks.
 
-    0 where it has none left now; None where it has, and nothing is known to grow.
+    With two looks alone it is those of its service that grew. 0 where no descriptor is left now; None where there is
+    one, and nothing is known to grow.
     """
-    left = [
-        process.fd_limit - process.fds
-        for process in window.owners.holders(stuck.sockets.take(chosen))
-        if process.fds is not None and process.fd_limit is not None
-    ]
+    holders = window.owners.holders(stuck.sockets.take(chosen))
+    left = [p.fd_limit - p.fds for p in holders if p.fds is not None and p.fd_limit is not None]
     if not left:
         return None
     if min(left) <= 0:
         return 0.0
+    slope = window.history.slope(holders[0], State.CLOSE_WAIT)
+    if slope is not None:
+        return min(left) / slope if slope > 0 else None
     netns = int(stuck.sockets.netns[chosen[0]])
     number = window.number_before(netns)
     if window.previous is None or number is None or window.elapsed is None:

@@ -2,8 +2,10 @@ import pytest
 
 from builders import later, namespace, process, snapshot, socket, window
 from sockwatch.diagnose.detectors.close_wait_leak import DETECTOR
+from sockwatch.diagnose.remember import remember
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Finding, Severity
+from sockwatch.model.history import History
 from sockwatch.model.snapshot import Process
 from sockwatch.model.state import State
 
@@ -210,6 +212,20 @@ def test_a_process_without_a_descriptor_left_needs_no_second_look() -> None:
 
 def test_without_the_limit_nothing_is_forecast() -> None:
     assert "seconds_to_fd_limit" not in growing(10, 34, 10.0, process(812, "app")).evidence
+
+
+def test_more_looks_tell_a_burst_from_growth() -> None:
+    looks = []
+    for i, count in enumerate((10, 10, 10, 20)):
+        rows = [stuck(n, 61.0 + 10 * i, cookie=10 + n) for n in range(count)]
+        looks.append(later(snapshot(LISTENER, *rows, holders={100 + n: [FULL] for n in range(count)}), 10.0 * i))
+    history = History()
+    for look in looks[:3]:
+        history = remember(Window(current=look, history=history), look.sockets)
+    [finding] = detect(Window(current=looks[3], previous=looks[2], history=history))
+    assert "seconds_to_fd_limit" not in finding.evidence
+    [finding] = detect(Window(current=looks[3], previous=looks[2]))
+    assert finding.evidence["seconds_to_fd_limit"] == 24.0
 
 
 def test_two_holders_of_one_service_each_have_their_share_of_its_growth() -> None:
