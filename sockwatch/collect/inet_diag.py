@@ -186,19 +186,21 @@ def write(block: Block, into: Mapping[str, NDArray[Any]]) -> None:
 
     Raises DumpError for an address family that is not IP, and for a state that TCP does not have.
     """
-    family = block.column(_BODY, "u1")
+    # Family, state, timer and retransmits are one word: messages are far apart, so each is visited once for all four.
+    first = np.ascontiguousarray(block.words[:, _BODY // _WORD]).view(np.uint8).reshape(-1, _WORD)
+    family = first[:, 0]
     ipv4 = family == socket.AF_INET
     if not (ipv4 | (family == socket.AF_INET6)).all():
         raise DumpError("malformed sock_diag data: a socket of another address family")
-    state = _STATES[block.column(_BODY + 1, "u1")]
+    state = _STATES[first[:, 1]]
     if (state == _UNKNOWN_STATE).any():
         raise DumpError("malformed sock_diag data: a state that TCP does not have")
-    bound = (state == State.CLOSE) & (block.column(_BODY + 6, "u2") == 0)
-    state[bound] = State.BOUND
+    closed = np.flatnonzero(state == State.CLOSE)
+    state[closed[block.column(_BODY + 6, "u2")[closed] == 0]] = State.BOUND
     into["family"][:] = family
     into["state"][:] = state
-    into["timer"][:] = block.column(_BODY + 2, "u1")
-    into["retransmits"][:] = block.column(_BODY + 3, "u1")
+    into["timer"][:] = first[:, 2]
+    into["retransmits"][:] = first[:, 3]
     into["sport"][:] = block.column(_BODY + 4, ">u2")
     into["dport"][:] = block.column(_BODY + 6, ">u2")
     ipv6 = ~ipv4

@@ -38,7 +38,7 @@ _LENGTH, _KIND, _SEQUENCE, _PORT, _HEADER_WORDS = range(5)
 CHUNK = 64 << 10
 """Room for one datagram: the kernel fills at most 32 KiB of a dump at a time, however large the buffer
 (netlink_recvmsg, af_netlink.c)."""
-WINDOW = 1 << 19
+WINDOW = 1 << 21
 """Bytes that are looked at together: large enough that numpy's overhead does not count, small enough for the cache."""
 
 
