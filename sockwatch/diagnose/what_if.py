@@ -28,7 +28,7 @@ _NEXT_PORT = (
     "At once, for every port that connect() or bind() to port 0 chooses from then on; what has a port keeps it."
 )
 _NEXT_REUSE = "At once, for every connect() from then on, over what is in TIME_WAIT now as well."
-_NEXT_PACKET = "At once, for connections from whose side a packet comes from then on; silent entries keep their timer."
+_NEXT_PACKET = "Each tracked connection reads it with its next packet; silent ones keep their timer."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +176,7 @@ _RULES: Mapping[str, Rule] = {
     "net.netfilter.nf_conntrack_tcp_timeout_established": Rule(low=0, high=_TIME, takes_effect=_NEXT_PACKET),
     "net.netfilter.nf_conntrack_tcp_timeout_time_wait": Rule(low=0, high=_TIME, takes_effect=_NEXT_PACKET),
 }
-"""What verdicts rest on and somebody may set, and more."""
+"""What verdicts rest on and somebody may set; for others, _NOT_SAID."""
 
 _NOT_SAID = AnyNumbers(
     low=0, high=_INT, takes_effect="When it takes effect is not said here; Documentation/networking of the kernel does."
