@@ -6,7 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sockwatch.diagnose.age import TIME_WAIT_SECONDS, ages
-from sockwatch.diagnose.bound_ports import NAMED, PORTS, Ports, destinations, holds_without_peer, is_connected, is_first
+from sockwatch.diagnose.bound_ports import (
+    NAMED,
+    PORTS,
+    Ports,
+    crowded,
+    destinations,
+    holds_without_peer,
+    is_connected,
+    is_first,
+)
 from sockwatch.diagnose.ports import HALF, ranges, seconds_until_full
 from sockwatch.diagnose.role import Role, listened_ports, roles
 from sockwatch.diagnose.window import Window
@@ -67,6 +76,7 @@ def _bind_budgets(window: Window) -> tuple[BindBudget, ...]:
         if ends is None or not usable:
             continue
         rows = np.flatnonzero((every.netns == index) & choosable[every.sport])
+        rows = rows[crowded(int(HALF * usable), every.src_lo[rows])]
         sources = group(every.src_hi[rows], every.src_lo[rows])
         for number in np.flatnonzero(sources.count >= HALF * usable):
             mine = rows[sources.index == number]
@@ -93,8 +103,8 @@ def _bind_budgets(window: Window) -> tuple[BindBudget, ...]:
 def _choosable(snapshot: Snapshot, netns: int) -> Ports:
     """The range without reserved ports and without those that are bound for every address."""
     every = snapshot.sockets
-    anywhere = holds_without_peer(every) & is_any(every.src_hi, every.src_lo) & (every.netns == netns)
-    choosable: Ports = ranges(snapshot)[netns] & ~_mask(every.sport[anywhere])
+    holding = every.take(holds_without_peer(every) & (every.netns == netns))
+    choosable: Ports = ranges(snapshot)[netns] & ~_mask(holding.sport[is_any(holding.src_hi, holding.src_lo)])
     return choosable
 
 

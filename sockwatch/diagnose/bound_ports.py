@@ -26,6 +26,11 @@ PORTS = 65536
 NAMED = 0
 """`autobound` of a socket whose port the program named."""
 
+_ODD = np.uint64(0x9E37_79B9_7F4A_7C15)
+"""The golden ratio: the high bits of a product with it depend on all bits of the other factor."""
+_UNUSED_BITS = np.uint64(46)
+"""Of 64; the others number the slots."""
+
 Ports = NDArray[np.bool_]
 """A mask over all ports."""
 
@@ -91,6 +96,19 @@ def bound_ports(snapshot: Snapshot, netns: int, choosable: Ports) -> BoundPorts:
     if not (choosable & ~first_half & ~in_use).any():  # bind() to port 0 had to go on in the first half
         unsure[sport[first]] = True
     return BoundPorts(bound=ports, unsure=unsure & ~ports)
+
+
+def crowded(least: int, *columns: NDArray[np.unsignedinteger[Any]]) -> NDArray[np.bool_]:
+    """Which rows may be in a group of at least so many that agree in these columns; cheap, and never misses one.
+
+    Groups are counted by a hash of the columns: on a busy host without a large one that leaves few rows to group.
+    """
+    hashed = np.zeros(len(columns[0]), np.uint64)
+    for column in columns:
+        hashed = (hashed ^ column) * _ODD
+    slot = (hashed >> _UNUSED_BITS).astype(np.int32)
+    enough: NDArray[np.bool_] = (np.bincount(slot, minlength=1) >= least)[slot]
+    return enough
 
 
 def destinations(sockets: SocketTable) -> tuple[Column, ...]:

@@ -12,6 +12,7 @@ from sockwatch.diagnose.age import TIME_WAIT_SECONDS, ages
 from sockwatch.diagnose.bound_ports import (
     PORTS,
     bound_ports,
+    crowded,
     destinations,
     holds_without_peer,
     is_connected,
@@ -139,21 +140,20 @@ def _budgets(window: Window, at_least: float) -> tuple[PortBudget, ...]:
     found: list[PortBudget] = []
     sockets = window.sockets
     choosable = ranges(window.current)
-    chosen = _client_ports(window.current)[sockets.netns, sockets.sport]
-    chosen &= is_connected(sockets)
-    for index, namespace in enumerate(window.namespaces):
-        rows = np.flatnonzero(chosen & (sockets.netns == index) if len(window.namespaces) > 1 else chosen)
+    chosen = is_connected(sockets)
+    for index, (namespace, client_ports) in enumerate(
+        zip(window.namespaces, _client_ports(window.current), strict=True)
+    ):
+        rows = np.flatnonzero(chosen & client_ports[sockets.sport] & (sockets.netns == index))
         if not len(rows):
             continue
         known = bound_ports(window.current, index, choosable[index])
         left = choosable[index] & ~known.bound
         least = max(int(at_least * left.sum()), 1)
-        # No budget can be larger than what goes to its port: that leaves few rows to group on a busy host.
-        ports = sockets.dport[rows]
-        clients = sockets.take(rows[(np.bincount(ports, minlength=PORTS) >= least)[ports]])
-        groups = group(*destinations(clients))
+        rows = rows[crowded(least, *(column[rows] for column in (sockets.src_lo, sockets.dst_lo, sockets.dport)))]
+        groups = group(*(column[rows] for column in destinations(sockets)))
         for number in np.flatnonzero(groups.count >= least):
-            users = clients.take(groups.index == number)
+            users = sockets.take(rows[groups.index == number])
             reusable = _reusable(window, namespace, users) & ~known.bound[users.sport]
             others = np.ones(PORTS, np.bool_)
             others[users.sport] = False

@@ -3,10 +3,12 @@
 import copy
 from typing import Any
 
+import numpy as np
 from hypothesis import given, settings, strategies as st
 
 from builders import namespace, socket, window
 from sockwatch.diagnose.bind_budget import bind_budgets
+from sockwatch.diagnose.bound_ports import crowded
 from sockwatch.diagnose.ports import port_budgets
 from sockwatch.model.snapshot import Namespace
 from sockwatch.model.state import State
@@ -128,3 +130,15 @@ def test_the_free_ports_of_an_address_are_those_that_bind_would_find(
 
 def endpoint(low: int) -> str:
     return next(f"{a}:1" for a in ADDRESSES if socket(State.LISTEN, f"{a}:1")["src_lo"] == low)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=40), st.integers(1, 9))
+def test_no_row_of_a_large_group_is_missed(rows: list[tuple[int, int]], least: int) -> None:
+    columns = [np.array([row[i] for row in rows], np.uint64) for i in (0, 1)]
+    enough = crowded(least, *columns)
+    assert all(enough[i] for i, row in enumerate(rows) if rows.count(row) >= least)
+
+
+def test_of_many_small_groups_few_rows_are_left() -> None:
+    many = np.arange(100_000, dtype=np.uint64)
+    assert crowded(5, many % np.uint64(4), many).sum() < 1_000
