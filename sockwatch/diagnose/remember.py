@@ -20,6 +20,8 @@ def remember(window: Window, suspects: SocketTable) -> History:
     `suspects` are the sockets whose holders were asked for; they are remembered as long as they are there.
     """
     before, look = window.history, window.current
+    if not len(before) and not len(suspects):  # asked before np.unique, whose first call imports numpy.ma
+        return History()
     wanted = np.unique(np.concatenate([before.cookie, suspects.cookie]))
     place = find_cookies(wanted, look.sockets.cookie)
     rows = place[place != NOT_THERE]
