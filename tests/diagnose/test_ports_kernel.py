@@ -16,10 +16,11 @@ import pytest
 from netns import PrivateNetns
 from sockwatch.clock import SystemClock
 from sockwatch.collect.live import LiveSource
+from sockwatch.diagnose.bind_budget import BIND_ADDRESS_NO_PORT, bind_budgets
 from sockwatch.diagnose.ports import SYSCTLS, PortBudget, port_budgets
 from sockwatch.diagnose.role import DETAILS
 from sockwatch.diagnose.window import Window
-from sockwatch.model.snapshot import Asks, FollowUp
+from sockwatch.model.snapshot import Asks, FollowUp, Snapshot
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State
 
@@ -173,15 +174,17 @@ class Mix:
             opened.close()
 
 
+def look() -> Snapshot:
+    source = LiveSource(clock=SystemClock())
+    asks = Asks(states=frozenset({State.ESTABLISHED, State.CLOSE_WAIT}), details=DETAILS, sysctls=SYSCTLS)
+    return source.follow_up(source.look(asks), FollowUp(suspects=SocketTable.empty(), autobound=True))
+
+
 def predict(mix: Mix) -> PortBudget:
     """The budget, once what is in TIME_WAIT is old enough for tcp_tw_reuse, if it applies."""
-    source = LiveSource(clock=SystemClock())
     deadline = time.monotonic() + SECONDS
-    asks = Asks(states=frozenset({State.ESTABLISHED, State.CLOSE_WAIT}), details=DETAILS, sysctls=SYSCTLS)
     while True:
-        seen = source.look(asks)
-        seen = source.follow_up(seen, FollowUp(suspects=SocketTable.empty(), autobound=True))
-        mine = [b for b in port_budgets(Window(current=seen), 0.0) if b.sockets.dport[0] == mix.target]
+        mine = [b for b in port_budgets(Window(current=look()), 0.0) if b.sockets.dport[0] == mix.target]
         [budget] = mine
         young = budget.sockets.in_state(State.TIME_WAIT).expires_ms > 59_980
         if mix.reuse == 0 or not young.any() or time.monotonic() > deadline:
@@ -198,6 +201,54 @@ def play(seed: int, family: str, *, odd_size: bool = False) -> Outcome:
         return Outcome(predicted=budget.free, exact=budget.exact, found=found, error=error)
     finally:
         mix.end()
+
+
+def play_binding(seed: int, family: str) -> tuple[int, int, int]:
+    """What is predicted for bind() to port 0, what it then finds, and its errno; with others on other addresses."""
+    mix = Mix(seed, family)
+    listeners = [mix.listen(1000 + 10 * seed + i) for i in range(7)]
+    try:
+        mix.set_sysctls()
+        mix.attempt(8, mix.bind_only)
+        mix.attempt(8, lambda: mix.bind_only().listen())
+        ports = [listener.getsockname()[1] for listener in listeners]
+        for _ in range(40):
+            mix.connect(mix.draw.choice(ports), bind=mix.address)
+        mix.attempt(6, lambda: mix.connect(mix.other))
+        mix.attempt(3, partial(mix.wait, mix.target, bind=mix.address))
+        while not (budgets := bind_budgets(Window(current=look()))):
+            mix.connect(mix.draw.choice(ports), bind=mix.address)
+        [budget] = budgets
+        for found in range(1000):
+            try:
+                mix.connect(mix.draw.choice(ports), bind=mix.address)
+            except OSError as error:
+                return budget.free, found, error.errno or 0
+        return budget.free, 1000, 0
+    finally:
+        mix.kept += listeners
+        mix.end()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_so_many_ports_are_free_as_bind_then_finds(family: str) -> None:
+    with PrivateNetns() as netns:
+        outcomes = [netns.run(play_binding, seed, family) for seed in range(4)]
+    assert [error for _, _, error in outcomes] == [errno.EADDRINUSE] * 4
+    assert [predicted for predicted, _, _ in outcomes] == [found for _, found, _ in outcomes]
+
+
+def bind_late() -> list[int]:
+    mix = Mix(1, "ipv4")
+    for late in (False, True):
+        mix.connect(mix.target, bind=mix.address, late=late)
+    sockets = look().sockets
+    return [int(sockopt) for sockopt in sockets.sockopt[sockets.dport == mix.target]]
+
+
+def test_who_lets_connect_choose_the_port_is_seen() -> None:
+    with PrivateNetns() as netns:
+        assert sorted(bool(sockopt & BIND_ADDRESS_NO_PORT) for sockopt in netns.run(bind_late)) == [False, True]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -4,6 +4,7 @@ import pytest
 
 from builders import later, namespace, process, snapshot, socket, window
 from sockwatch.diagnose.detectors.fin_wait_2_stuck import DETECTOR
+from sockwatch.diagnose.remember import remember
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Finding, Severity
 from sockwatch.model.state import State, Timer
@@ -64,6 +65,17 @@ def test_the_other_end_is_said_to_sit_in_close_wait_only_where_it_is_seen_to() -
         [elsewhere] = detect(window(row))
         assert elsewhere.remedies[0].startswith("Look for the other end: if it is in CLOSE_WAIT there")
         assert "It may also be gone" in elsewhere.remedies[0]
+
+
+def test_an_orphan_whose_holder_was_seen_before_it_closed_is_told_with_its_holder() -> None:
+    live = snapshot(held(0, cookie=7), holders={100: [CLIENT]})
+    history = remember(Window(current=live), live.sockets)
+    [finding] = detect(Window(current=later(snapshot(orphan(0, cookie=7)), 40.0), history=history))
+    assert (finding.name, finding.subject.process) == ("fin_wait_2_stuck/orphaned", CLIENT)
+    assert (finding.evidence["confidence"], finding.evidence["process_from"]) == ("medium", "an earlier look")
+    [unknown] = detect(Window(current=later(snapshot(orphan(0, cookie=8)), 40.0), history=history))
+    assert unknown.subject.process is None
+    assert "confidence" not in unknown.evidence
 
 
 def test_held_fires_with_process_end_age_and_evidence() -> None:

@@ -1,7 +1,8 @@
 import pytest
 
-from builders import namespace, process, socket, window
+from builders import later, namespace, process, snapshot, socket, window
 from sockwatch.diagnose.detectors.self_connect import DETECTOR
+from sockwatch.diagnose.remember import remember
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Finding, Severity
 from sockwatch.model.state import State
@@ -30,6 +31,14 @@ def test_time_wait_says_when_and_has_no_process() -> None:
     assert (finding.name, finding.severity) == ("self_connect/time_wait", Severity.WARNING)
     assert (finding.subject.process, finding.oldest_seconds) == (None, 40.0)
     assert finding.summary.startswith("A client was connected to itself on port 40000")
+
+
+def test_who_was_connected_to_itself_is_remembered() -> None:
+    live = snapshot(socket(State.ESTABLISHED, *ITSELF, inode=5, cookie=7), holders={5: [CLIENT]})
+    history = remember(Window(current=live), live.sockets)
+    waiting = snapshot(socket(State.TIME_WAIT, *ITSELF, expires_ms=50_000, cookie=7))
+    [finding] = detect(Window(current=later(waiting, 20.0), history=history))
+    assert (finding.subject.process, finding.evidence["confidence"]) == (CLIENT, "medium")
 
 
 @pytest.mark.parametrize(
