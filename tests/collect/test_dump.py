@@ -168,15 +168,16 @@ def test_of_many_established_sockets_the_kernel_is_asked_for_a_part(
     monkeypatch.setattr(dump, "ESTABLISHED_LIMIT", 23)
     monkeypatch.setattr(secrets, "randbelow", lambda _end: 10_050)
     rows = connections(100)
+    waiting = [body("10.0.0.1:80", "10.0.0.3:9", cookie=7, state=state) for state in others]
     asked: list[tuple[int, int]] = []
 
     def answer(_family: int, states: int, extensions: int, sequence: int) -> Iterable[Datagram]:
         asked.append((states, extensions))
         part = rows[49:72] if extensions and states == 1 << State.ESTABLISHED else [] if extensions else rows
-        return [b"".join(message(row, sequence) for row in part) + done(sequence)]
+        return [b"".join(message(row, sequence) for row in (*part, *waiting)) + done(sequence)]
 
     kernel = Kernel(answer)
-    found = dump_sockets(replace(ESTABLISHED, states=others | {State.ESTABLISHED}), kernel)
+    found = dump_sockets(replace(ESTABLISHED, states=others | {State.ESTABLISHED, State.LAST_ACK}), kernel)
     every = (0x3FFE, 0)
     assert asked == [every, *[(1 << state, 2) for state in others], (1 << State.ESTABLISHED, 2)]
     filters = [player.sent[0][16 + 60 :] for player in kernel.players]
