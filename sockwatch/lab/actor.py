@@ -1,8 +1,11 @@
 """What a player can do with sockets: the small vocabulary that scenarios are told in."""
 
 import contextlib
+import errno
 import functools
 import inspect
+import os
+import resource
 import socket
 import threading
 from collections.abc import Callable
@@ -121,6 +124,18 @@ class Actor:
             listener.close()
             raise
         self._listeners.append(listener)
+
+    @verb("may open {limit} files, and opens what is left of these")
+    def use_up_descriptors(self, limit: int) -> None:
+        """Lower RLIMIT_NOFILE, and open files until there are no descriptors left."""
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
+        try:
+            while True:
+                os.open(os.devnull, os.O_RDONLY)
+        except OSError as error:
+            if error.errno != errno.EMFILE:
+                raise
 
     @verb("stops listening")
     def stop_listening(self) -> None:

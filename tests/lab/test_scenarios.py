@@ -33,6 +33,7 @@ STATES = {
     "dead_peer/retransmitting": {"established": 23, "listen": 1},
     "deferred_accept": {"established": 23, "syn_recv": 23, "listen": 1},
     "fin_behind_a_closed_window": {"established": 23, "fin_wait_1": 23, "listen": 1},
+    "descriptors_run_out": {"established": 2, "close_wait": 23, "fin_wait_2": 23, "listen": 1},
     "fin_timeout_above_60": {"fin_wait_2": 23, "listen": 1},
     "fin_timeout_for_time_wait": {"time_wait": 23, "listen": 1},
     "fin_wait_2_stuck/held": {"fin_wait_2": 23, "listen": 1},

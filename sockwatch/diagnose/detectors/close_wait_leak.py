@@ -63,6 +63,9 @@ CODE = "close_wait_leak"
 VARIANTS = ("not_closed", "fin_not_seen", "data_unread", "never_accepted")
 NEVER_ACCEPTED = VARIANTS.index("never_accepted")
 
+PART = 0.1
+"""Of the descriptors of a process that has none left: from there on the leak is why."""
+
 NO_SYSCTL_HELPS = (
     Advice(
         name="net.ipv4.tcp_fin_timeout",
@@ -249,15 +252,15 @@ def _evidence(window: Window, stuck: _Stuck, chosen: NDArray[np.intp], held: Soc
 def _seconds_to_fd_limit(window: Window, stuck: _Stuck, chosen: NDArray[np.intp]) -> float | None:
     """Until the holder has no descriptor left, as its sockets in CLOSE_WAIT grew over the last looks.
 
-    With two looks alone it is those of its service that grew. 0 where no descriptor is left now; None where there is
-    one, and nothing is known to grow.
+    With two looks alone it is those of its service that grew. 0 where no descriptor is left now, and the sockets have a
+    good part of them; None where nothing is known to grow.
     """
     holders = window.owners.holders(stuck.sockets.take(chosen))
     left = [p.fd_limit - p.fds for p in holders if p.fds is not None and p.fd_limit is not None]
     if not left:
         return None
     if min(left) <= 0:
-        return 0.0
+        return 0.0 if len(chosen) >= PART * min(p.fd_limit for p in holders if p.fd_limit is not None) else None
     slope = window.history.slope(holders[0], State.CLOSE_WAIT)
     if slope is not None:
         return min(left) / slope if slope > 0 else None

@@ -204,8 +204,12 @@ def test_a_leak_that_does_not_grow_lasts() -> None:
 
 
 def test_a_process_without_a_descriptor_left_needs_no_second_look() -> None:
-    empty = process(812, "orders-api", fds=1024, fd_limit=1024)
-    [finding] = detect(window(LISTENER, stuck(0), holders={100: [empty]}))
+    empty = process(812, "orders-api", fds=230, fd_limit=230)
+    few, part = (
+        detect(window(LISTENER, *map(stuck, range(n)), holders={100 + i: [empty] for i in range(n)})) for n in (22, 23)
+    )
+    assert (few[0].severity, "seconds_to_fd_limit" in few[0].evidence) == (Severity.WARNING, False)
+    [finding] = part
     assert (finding.severity, finding.evidence["seconds_to_fd_limit"]) == (Severity.CRITICAL, 0.0)
     assert finding.summary.endswith("; it has no file descriptor left")
 
