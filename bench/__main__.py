@@ -157,7 +157,7 @@ def compare_ways(sockets: int, ways: dict[str, list[float]]) -> Iterable[Row]:
     what = f"read {sockets:,} sockets into columns, count by state, port and peer"
     yield compare(what, ways["dump"], "receive the same dump and drop it", ways["drain"], limit=1.25)
     yield compare(what, ways["dump"], "`ss -Htan`", ways["ss"], limit=1)
-    what = f"judge {sockets:,} sockets, all detectors, details of 50,000"
+    what = f"judge {sockets:,} sockets, all detectors, details of 30,000"
     yield compare(what, ways["judge"], "read them", ways["dump"], limit=0.33)
 
 

@@ -28,7 +28,7 @@ from sockwatch.model.snapshot import Asks, Gap
 from sockwatch.model.sockets import NO_DETAIL, SHUTDOWN_UNKNOWN, SocketTable
 from sockwatch.model.state import State
 
-ESTABLISHED_LIMIT = 50_000
+ESTABLISHED_LIMIT = 30_000
 """Established sockets that get a closer look; where there are more, others each time."""
 _ESTABLISHED = frozenset({State.ESTABLISHED})
 _TOO_OLD = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOENT})
