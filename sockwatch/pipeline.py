@@ -93,7 +93,7 @@ class Pipeline:
             return report
         what_if = WhatIf(
             sysctls=self._supposed,
-            takes_effect={name: rule(name).takes_effect for name in self._supposed},
+            takes_effect={name: rule(name).told for name in self._supposed},
             before=report,
         )
         return replace(self._judge(self._suppose(seen)), what_if=what_if)

@@ -113,9 +113,13 @@ def _state(label: str, entry: "StateEntry", width: int) -> Iterator[Line]:
 
 
 def _sysctl(name: str, entry: "SysctlEntry", width: int) -> Iterator[Line]:
+    from sockwatch.diagnose.what_if import rule, ruled
+
     yield Line(name, style=BOLD)
     yield from _entry("does", entry.does, width)
     yield from _entry("does not", entry.does_not, width)
+    if name in ruled():
+        yield from _entry("when set", rule(name).takes_effect, width)
     yield from _entry("default", entry.default, width)
     yield from _entry("since", f"Linux {entry.since}", width)
 

@@ -44,6 +44,11 @@ class Rule:
     keeps: bool = False
     takes_effect: str
 
+    @property
+    def told(self) -> str:
+        """What is said beside a verdict that supposes it."""
+        return f"{self.takes_effect} The verdicts about these stay." if self.keeps else self.takes_effect
+
     def refusal(self, value: str) -> str:
         """Why the kernel would refuse the value; empty where it takes it."""
         words = value.split()
@@ -107,7 +112,7 @@ _RULES: Mapping[str, Rule] = {
         high=_INT,
         keeps=True,
         takes_effect="When listen() is called the next time: what listens now keeps its backlog until its application "
-        "is restarted, and so do the verdicts about it.",
+        "is restarted.",
     ),
     "net.ipv4.ip_local_port_range": PortRange(low=_PRIVILEGED, high=_LAST_PORT, parts=2, takes_effect=_NEXT_PORT),
     "net.ipv4.ip_local_reserved_ports": PortList(low=0, high=_LAST_PORT, takes_effect=_NEXT_PORT),
@@ -118,8 +123,7 @@ _RULES: Mapping[str, Rule] = {
         low=0,
         high=_TIME,
         keeps=True,
-        takes_effect="For sockets that are closed from then on: those in FIN_WAIT_2 now keep their timer, and so do "
-        "the verdicts about them.",
+        takes_effect="For sockets that are closed from then on: those that are in FIN_WAIT_2 keep their timer.",
     ),
     "net.ipv4.tcp_keepalive_intvl": Rule(low=0, high=_TIME, takes_effect=_NEXT_PROBE),
     "net.ipv4.tcp_keepalive_probes": Rule(low=0, high=_BYTE, takes_effect=_NEXT_PROBE),

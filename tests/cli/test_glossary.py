@@ -12,6 +12,7 @@ from sockwatch.cli.glossary.sysctls import SYSCTLS
 from sockwatch.diagnose.misfits.gone import GONE
 from sockwatch.diagnose.misfits.misfit import DEFAULTS
 from sockwatch.diagnose.registry import load_detectors
+from sockwatch.diagnose.what_if import rule, ruled
 from sockwatch.model.state import State
 
 WIDTH = 120
@@ -41,6 +42,8 @@ def sysctls_page() -> Iterator[str]:
         yield f"## {name}\n"
         yield entry("does", told.does)
         yield entry("does not", told.does_not)
+        if name in ruled():
+            yield entry("when set", rule(name).takes_effect)
         yield entry("default", told.default)
         yield entry("since", f"Linux {told.since}") + "\n"
 

@@ -91,7 +91,7 @@ def test_a_knob_that_does_nothing_changes_no_finding(run: Run, captured: Capture
     assert (code, names(after)) == (1, names(after["what_if"]["before"]))
     code, out, _ = run("check", *options)
     assert "It changes no finding." in out
-    assert "those in FIN_WAIT_2 now keep their timer" in " ".join(out.split())
+    assert "those that are in FIN_WAIT_2 keep their timer. The verdicts about these stay." in " ".join(out.split())
 
 
 def test_what_was_chosen_with_only_ignore_and_listen_is_compared(run: Run, captured: Captured) -> None:
