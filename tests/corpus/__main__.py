@@ -16,7 +16,7 @@ from typing import Any
 
 from corpus.derived import BASE, DERIVED
 from corpus.host import Host, private_host
-from corpus.manifest import Entry, Wanted, load_manifest, recorded
+from corpus.manifest import Entry, Wanted, kinds, load_manifest, recorded
 from corpus.recording import RecordingSource, anonymous
 from corpus.replay import Comparison, alarms, compare, replay
 from corpus.scenes import load_scenes, missing_programs
@@ -24,7 +24,6 @@ from corpus.score import Score
 from sockwatch.cli.output import emit
 from sockwatch.clock import SystemClock
 from sockwatch.collect.capture import ReplaySource, save_capture
-from sockwatch.diagnose.registry import load_detectors
 from sockwatch.errors import ProvokeError
 from sockwatch.lab.actor import Family
 from sockwatch.lab.isolation import isolated
@@ -183,12 +182,7 @@ def _plain(wanted: Wanted) -> dict[str, Any]:
 
 
 def _print(title: str, score: Score) -> None:
-    every = [
-        f"{code}/{variant}" if variant else code
-        for code, detector in load_detectors().items()
-        for variant in detector.variants or ("",)
-    ]
-    emit("\n".join((title, *score.table(every), "", "")))
+    emit("\n".join((title, *score.table(kinds()), "", "")))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sockwatch.diagnose.registry import load_detectors
 from sockwatch.lab.registry import load_scenarios
 from sockwatch.lab.scenario import Expected
 from sockwatch.model.finding import Finding, Severity
@@ -87,6 +88,15 @@ def described(finding: Finding) -> Wanted:
 
 def _process(process: Process | None) -> str:
     return NOBODY if process is None else process.name
+
+
+def kinds() -> set[str]:
+    """Every code/variant, and every code without variants."""
+    return {
+        f"{code}/{variant}" if variant else code
+        for code, detector in load_detectors().items()
+        for variant in detector.variants or (None,)
+    }
 
 
 def load_manifest() -> Mapping[str, Entry]:
