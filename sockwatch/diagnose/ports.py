@@ -184,10 +184,15 @@ def port_range_mask(namespace: Namespace) -> NDArray[np.bool_] | None:
 
 
 def reserve_command(namespace: Namespace, ports: NDArray[np.uint16]) -> str:
-    """What to type to reserve ports besides those that are reserved: the sysctl is replaced as a whole."""
-    present = namespace.sysctls.get("net.ipv4.ip_local_reserved_ports", "").strip()
-    wanted = [*([present] if present else []), *map(str, np.unique(ports).tolist())]
-    return f"sysctl -w net.ipv4.ip_local_reserved_ports={','.join(wanted)}"
+    """What to type to reserve ports besides those that are reserved: the sysctl is replaced as a whole.
+
+    It is rebuilt from the numbers: what a capture has in place of a list of ports must not end in anybody's shell.
+    """
+    wanted = namespace.reserved_ports()
+    wanted[ports] = True
+    edges = np.flatnonzero(np.diff(wanted.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
+    parts = (f"{low}" if low == end - 1 else f"{low}-{end - 1}" for low, end in edges.tolist())
+    return f"sysctl -w net.ipv4.ip_local_reserved_ports={','.join(parts)}"
 
 
 def ranges(snapshot: Snapshot) -> NDArray[np.bool_]:

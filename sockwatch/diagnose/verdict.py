@@ -68,7 +68,12 @@ def tell(
     if not guilty and not held.inode.any() and (guilty := window.history.holders(held)):
         evidence = {"confidence": "medium"} | (evidence or {}) | {"process_from": "an earlier look"}
     subject = replace(subject, process=guilty[0] if guilty else None)
-    words = {"who": named(subject.process, len(guilty)), "how_many": plural(len(sockets), "connection"), **words}
+    words = {
+        "who": named(subject.process, len(guilty)),
+        "how_many": plural(len(sockets), "connection"),
+        "all_holders": "the process" if len(guilty) == 1 else "every process that holds them",
+        **words,
+    }
     summary = telling.summary.format(**words)
     if not (subject.process and telling.summary.startswith("{who}")):  # a process's name is not ours to change
         summary = summary[0].upper() + summary[1:]
@@ -92,11 +97,11 @@ def tell(
 
 
 def advise(namespace: Namespace, advice: tuple[Advice, ...]) -> tuple[SysctlAdvice, ...]:
-    """The advice with the values of now; a sysctl that this namespace does not have is left out."""
+    """The advice with the values of now; a sysctl that this namespace does not have, or an empty limit, is left out."""
     return tuple(
         SysctlAdvice(name=a.name, value=namespace.sysctls[a.name], effect=a.effect, why=a.why)
         for a in advice
-        if a.name in namespace.sysctls
+        if a.name in namespace.sysctls and (a.effect is not Effect.LIMITS or namespace.sysctls[a.name].strip())
     )
 
 

@@ -39,6 +39,7 @@ MAX_GAPS = 5
 
 STATUS_STYLE = {Status.OK: GREEN, Status.WARNING: YELLOW, Status.CRITICAL: RED, Status.UNKNOWN: YELLOW}
 SEVERITY_STYLE = {Severity.INFO: DIM, Severity.WARNING: YELLOW, Severity.CRITICAL: RED}
+_WITHOUT_HOLDER = {State.TIME_WAIT, State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSING, State.LAST_ACK}
 _EFFECT_LABEL = {Effect.HELPS: "helps", Effect.LIMITS: "limits", Effect.NONE: "no help"}
 
 
@@ -162,8 +163,10 @@ def _facts(finding: Finding) -> Iterator[tuple[str, str]]:
 def _who(finding: Finding) -> str:
     process = finding.subject.process
     if process is None:
-        unseen = any(row.inode and row.pid is None for row in finding.sockets)
-        return "not known; see below what was not seen" if unseen else ""
+        if any(row.inode and row.pid is None for row in finding.sockets):
+            return "not known; see below what was not seen"
+        orphans = finding.sockets and all(row.state in _WITHOUT_HOLDER and not row.inode for row in finding.sockets)
+        return "no process any more: the kernel keeps these sockets" if orphans else ""
     others = [holder for holder in finding.holders if holder != process]
     text = _process(process)
     if others:
@@ -222,7 +225,7 @@ def _by_effect(advice: Iterable[SysctlAdvice]) -> list[SysctlAdvice]:
 
 
 def _advice(advice: SysctlAdvice) -> str:
-    return f"{advice.name} = {' '.join(advice.value.split())}: {advice.why}"
+    return f"{advice.name} = {' '.join(advice.value.split()) or '(empty)'}: {advice.why}"
 
 
 def _young(report: Report, width: int) -> list[Line]:

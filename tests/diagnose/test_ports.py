@@ -193,9 +193,9 @@ def test_both_families_and_v4_mapped_addresses_have_their_budgets() -> None:
 
 def test_the_reserve_command_keeps_what_is_reserved() -> None:
     ports = np.array([40001, 40000, 40001], np.uint16)
-    assert reserve_command(namespace(), ports) == "sysctl -w net.ipv4.ip_local_reserved_ports=40000,40001"
+    assert reserve_command(namespace(), ports) == "sysctl -w net.ipv4.ip_local_reserved_ports=40000-40001"
     kept = namespace(ip_local_reserved_ports="8080-8090\n")
-    assert reserve_command(kept, ports).endswith("=8080-8090,40000,40001")
+    assert reserve_command(kept, ports).endswith("=8080-8090,40000-40001")
 
 
 def autobound(*rows: dict[str, Any]) -> list[dict[str, Any]]:
@@ -334,3 +334,8 @@ def test_a_forecast_does_not_count_ports_that_can_be_reused() -> None:
 def test_one_loopback_address_is_enough_for_tcp_tw_reuse_2(local: str, remote: str, reusable: int) -> None:
     row = time_wait(40000, 30.0, local, remote)
     assert [b.reusable for b in budgets(window(row, namespaces=narrow()))] == [reusable]
+
+
+def test_what_a_capture_has_for_ports_is_no_part_of_a_command() -> None:
+    hostile = namespace(ip_local_reserved_ports="$(evil|sh),7,9-a")
+    assert reserve_command(hostile, np.array([8], np.uint16)) == "sysctl -w net.ipv4.ip_local_reserved_ports=7-8"

@@ -55,6 +55,7 @@ from sockwatch.diagnose.verdict import (
 )
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Effect, Finding, Severity
+from sockwatch.model.grouping import Column
 from sockwatch.model.snapshot import Asks
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State
@@ -97,7 +98,8 @@ TELLINGS = {
         "missing, often on an error path, or a child process inherited the descriptor.",
         remedies=(
             "Fix the application: close the socket when a read returns 0 bytes, on every path.",
-            "Until then restart the process: that frees the descriptors.",
+            "If it only inherited them: let its parent open sockets with SOCK_CLOEXEC, or close them after fork().",
+            "Until then restart {all_holders}: that frees the descriptors.",
         ),
         advice=NO_SYSCTL_HELPS,
     ),
@@ -108,7 +110,7 @@ TELLINGS = {
         "look; for MPTCP the kernel does not tell which.",
         remedies=(
             "Fix the application: close the socket when a read returns 0 bytes, on every path.",
-            "Until then restart the process: that frees the descriptors.",
+            "Until then restart {all_holders}: that frees the descriptors.",
         ),
         advice=NO_SYSCTL_HELPS,
     ),
@@ -118,7 +120,7 @@ TELLINGS = {
         "or a full thread pool. When it closes such a socket unread, the kernel sends RST instead of FIN.",
         remedies=(
             "Find out where the application is stuck: take a stack dump.",
-            "Restart the process if it does not recover; the unread data is lost.",
+            "Restart {all_holders} if it does not recover; the unread data is lost.",
         ),
         advice=NO_SYSCTL_HELPS,
     ),
@@ -159,8 +161,9 @@ def detect(window: Window, settings: Settings) -> Iterator[Finding]:
     stuck = _stuck(window, settings)
     sockets, ages = stuck.sockets, stuck.ages
     variant = _variants(sockets)
-    serving = stuck.serving | (variant == NEVER_ACCEPTED)
-    for rows in split(window.owners.of(sockets), *service_end(sockets, serving), apart=(variant, sockets.netns)):
+    queued = variant == NEVER_ACCEPTED
+    keys = (*service_end(sockets, stuck.serving | queued), *_listener(window, sockets, queued))
+    for rows in split(window.owners.of(sockets), *keys, apart=(variant, sockets.netns)):
         counted, certain = settle(ages.take(rows), settings.min_age)
         chosen = rows[counted]
         name = VARIANTS[variant[rows[0]]]
@@ -234,6 +237,13 @@ def _variants(sockets: SocketTable) -> NDArray[np.int8]:
     variant = np.minimum(sockets.recv_q, 2).astype(np.int8)
     variant[sockets.inode == 0] = NEVER_ACCEPTED
     return variant
+
+
+def _listener(window: Window, sockets: SocketTable, queued: NDArray[np.bool_]) -> tuple[Column, Column]:
+    """Columns that keep the accept queues of a port apart where it has several listeners: the local address."""
+    several = np.bincount(window.sockets.in_state(State.LISTEN).sport, minlength=65536) > 1
+    apart = queued & several[sockets.sport]
+    return np.where(apart, sockets.src_hi, 0), np.where(apart, sockets.src_lo, 0)
 
 
 def _evidence(window: Window, stuck: _Stuck, chosen: NDArray[np.intp], held: SocketTable) -> Evidence:

@@ -29,6 +29,7 @@ What to do:
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -115,6 +116,19 @@ TELLINGS = {
 }
 
 
+TELLINGS["connect_budget_live"] = replace(
+    TELLINGS["connect_budget"],
+    advice=(
+        *ADVICE,
+        Advice(
+            name="net.ipv4.tcp_tw_reuse",
+            effect=Effect.NONE,
+            why="it takes over ports in TIME_WAIT, and none of these is",
+        ),
+    ),
+)
+
+
 def detect(window: Window, settings: BudgetSettings) -> Iterator[Finding]:
     """One finding per source address and remote address and port; one per source address of those who bind first."""
     for budget in _short_of_connect(window, settings):
@@ -122,7 +136,7 @@ def detect(window: Window, settings: BudgetSettings) -> Iterator[Finding]:
         yield tell(
             window,
             budget.sockets,
-            TELLINGS["connect_budget"],
+            TELLINGS["connect_budget" if budget.time_wait else "connect_budget_live"],
             code=CODE,
             variant="connect_budget",
             severity=_severity(budget, settings),

@@ -60,6 +60,18 @@ ADVICE = (
     ),
 )
 
+BOUND_REMEDIES = (
+    "In the program leave the source port to the kernel: connect() without bind().",
+    "Or compare both ends after connect(), and close when they are equal.",
+)
+BOUND_ADVICE = (
+    Advice(
+        name="net.ipv4.ip_local_reserved_ports",
+        effect=Effect.NONE,
+        why="it is about the ports that the kernel chooses; the program chose this one",
+    ),
+)
+
 TELLINGS = {
     "live": Telling(
         summary="{who} is connected to itself on port {port}",
@@ -72,6 +84,18 @@ TELLINGS = {
         cause="{how} The connection is closed; its TIME_WAIT ends by itself. It can happen again.",
         remedies=REMEDIES,
         advice=ADVICE,
+    ),
+    "live_bound": Telling(
+        summary="{who} is connected to itself on port {port}",
+        cause="{how} It talks to itself, and no service can bind the port.",
+        remedies=("Close the connection now (restart {who}).", *BOUND_REMEDIES),
+        advice=BOUND_ADVICE,
+    ),
+    "time_wait_bound": Telling(
+        summary="a client was connected to itself on port {port} within the last minute",
+        cause="{how} The connection is closed; its TIME_WAIT ends by itself.",
+        remedies=BOUND_REMEDIES,
+        advice=BOUND_ADVICE,
     ),
 }
 
@@ -92,7 +116,7 @@ def detect(window: Window, settings: Settings) -> Iterator[Finding]:
         yield tell(
             window,
             group,
-            TELLINGS[name],
+            TELLINGS[f"{name}_bound" if evidence.get("drawn_by") == "nobody" else name],
             code=CODE,
             variant=name,
             severity=Severity.WARNING,

@@ -281,3 +281,26 @@ def test_only_old_sockets_their_ends_and_their_listeners_are_suspects() -> None:
     other = socket(State.LISTEN, "0.0.0.0:9090", inode=2)
     suspects = DETECTOR.suspects(window(LISTENER, other, young, queued, stuck(2)), DETECTOR.settings)
     assert sorted(suspects.inode.tolist()) == [0, 1, 102]
+
+
+def test_each_listener_of_a_port_answers_for_its_own_queue() -> None:
+    good, bad = process(1, "good"), process(2, "bad")
+    listeners = [
+        socket(State.LISTEN, "10.0.0.1:8080", inode=1),
+        socket(State.LISTEN, "10.0.0.2:8080", inode=2),
+    ]
+    queued = {"recv_q": 1, "last_ack_recv": 7e4, "last_data_recv": 7e4, "last_data_sent": 7e4}
+    rows = [
+        socket(State.CLOSE_WAIT, f"10.0.0.{address}:8080", f"10.0.0.9:{50000 + address + i}", **queued)
+        for address, count in ((1, 1), (2, 7))
+        for i in range(count)
+    ]
+    found = detect(window(*listeners, *rows, holders={1: [good], 2: [bad]}))
+    assert {(f.subject.process, f.count) for f in found} == {(good, 1), (bad, 7)}
+
+
+def test_every_holder_has_to_be_restarted() -> None:
+    [alone] = detect(window(LISTENER, stuck(0), holders={100: [SERVER]}))
+    [shared] = detect(window(LISTENER, stuck(0), holders={100: [SERVER, CLIENT]}))
+    assert "restart the process:" in alone.remedies[-1]
+    assert "restart every process that holds them:" in shared.remedies[-1]

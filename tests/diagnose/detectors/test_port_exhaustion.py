@@ -5,7 +5,7 @@ import pytest
 from builders import later, namespace, process, snapshot, socket, window
 from sockwatch.diagnose.detectors.port_exhaustion import DETECTOR
 from sockwatch.diagnose.window import Window
-from sockwatch.model.finding import Finding, Severity
+from sockwatch.model.finding import Effect, Finding, Severity
 from sockwatch.model.snapshot import Namespace
 from sockwatch.model.state import State
 
@@ -261,3 +261,10 @@ def test_where_it_is_not_known_who_took_the_other_ports_the_number_is_an_upper_b
     [exact] = detect(window(*known, namespaces=[narrow()]))
     assert exact.summary.startswith("70 of 95 source ports towards")  # five of ten have the parity of bind()
     assert "usable_at_most" not in exact.evidence
+
+
+@pytest.mark.parametrize(("state", "effect"), [(State.ESTABLISHED, Effect.NONE), (State.TIME_WAIT, Effect.HELPS)])
+def test_reuse_helps_only_where_time_wait_holds_ports(state: State, effect: Effect) -> None:
+    [finding] = detect(window(*(client(i, state) for i in range(80)), namespaces=[narrow()]))
+    (advice,) = (advice for advice in finding.sysctls if advice.name == "net.ipv4.tcp_tw_reuse")
+    assert advice.effect is effect

@@ -49,7 +49,7 @@ def test_a_listener_in_the_range_is_info_with_the_command_to_reserve_it() -> Non
     assert (finding.name, finding.severity, finding.count) == ("port_theft_risk/listener", Severity.INFO, 1)
     assert (finding.subject.process, finding.subject.local) == (SERVER, "127.0.0.1:40000")
     assert finding.summary == "orders-api[812] listens on port 40000, which the kernel also gives to clients"
-    assert "sysctl -w net.ipv4.ip_local_reserved_ports=50000,40000" in finding.remedies[0]
+    assert "sysctl -w net.ipv4.ip_local_reserved_ports=40000,50000" in finding.remedies[0]
 
 
 @pytest.mark.parametrize(("port", "found"), [(32767, 0), (32768, 1), (60999, 1), (61000, 0)])

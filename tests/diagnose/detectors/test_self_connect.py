@@ -4,7 +4,7 @@ from builders import later, namespace, process, snapshot, socket, window
 from sockwatch.diagnose.detectors.self_connect import DETECTOR
 from sockwatch.diagnose.remember import remember
 from sockwatch.diagnose.window import Window
-from sockwatch.model.finding import Finding, Severity
+from sockwatch.model.finding import Effect, Finding, Severity
 from sockwatch.model.state import State
 
 CLIENT = process(812, "poller")
@@ -114,3 +114,12 @@ def test_without_the_range_nothing_is_said_about_chance() -> None:
     [finding] = detect(window(row, namespaces=[namespace(ip_local_port_range="")]))
     assert finding.evidence == {}
     assert "as source port. It talks" in finding.cause
+
+
+@pytest.mark.parametrize(("port", "reserving"), [(9100, False), (40000, True)])
+def test_reserving_helps_only_where_the_kernel_chose_the_port(port: int, reserving: bool) -> None:  # noqa: FBT001
+    itself = socket(State.ESTABLISHED, f"127.0.0.1:{port}", f"127.0.0.1:{port}", inode=1)
+    [finding] = detect(window(itself))
+    assert any("ip_local_reserved_ports" in remedy for remedy in finding.remedies) is reserving
+    helping = {advice.name for advice in finding.sysctls if advice.effect is Effect.HELPS}
+    assert ("net.ipv4.ip_local_reserved_ports" in helping) is reserving
