@@ -16,8 +16,9 @@ Kernel fields:
 
 When it is wrong:
     A SYN-ACK that is repeated because an ACK was lost counts as challenge too, so the counters alone say nothing here.
-    Two looks miss a clash on a connection that the first of them did not see, or whose client is on another host and
-    never gets through.
+    With fewer challenges than replaced connections, or at a client, it is info: a client with a fixed source port may
+    just have closed and connected again. Two looks miss a clash on a connection that the first of them did not see, or
+    whose client is on another host and never gets through.
 
 What to do:
     Close what the peer has closed: a stale CLOSE_WAIT is a leak of this program. For peers that vanish use keepalive,
@@ -127,17 +128,19 @@ def _tell(
             if increase is not None:
                 evidence[name] = increase
         queued = chosen.take(chosen.inode == 0)
+        # A client that closed and reconnects from its fixed port is no clash; a challenge elsewhere proves nothing.
+        seen = before is None or (serving[rows].all() and int(evidence.get("challenged_syns", 0)) >= len(chosen))
         yield tell(
             window,
             chosen,
             telling,
             code=CODE,
             variant=None,
-            severity=Severity.WARNING,
+            severity=Severity.WARNING if seen else Severity.INFO,
             subject=subject(window, chosen),
             held=SocketTable.concatenate([chosen, role.listeners_of(window.current, queued)]),
             other_end=describe_ends(find_ends(window.current, chosen), window.owners),
-            evidence=evidence,
+            evidence=evidence if seen else evidence | {"confidence": "low"},
         )
 
 

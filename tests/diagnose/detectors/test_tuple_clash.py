@@ -169,3 +169,25 @@ def test_suspects_are_both_ends_and_the_listener_of_what_is_queued() -> None:
     now, before = later(look(fresh(inode=0), client, syns=1), 5), look(stale())
     suspects = DETECTOR.suspects(Window(current=now, previous=before), DETECTOR.settings)
     assert sorted(suspects.inode.tolist()) == [0, 1, 90]
+
+
+def test_more_replacements_than_challenges_are_a_guess() -> None:
+    old, new = [stale(), stale(dport=5999, cookie=77)], [fresh(), fresh(dport=5999, cookie=78)]
+    [guess] = detect(look(*new, syns=1), look(*old))
+    assert (guess.severity, guess.count, guess.evidence["confidence"]) == (Severity.INFO, 2, "low")
+    [sure] = detect(look(*new, syns=2), look(*old))
+    assert (sure.severity, "confidence" in sure.evidence) == (Severity.WARNING, False)
+
+
+def test_a_client_with_a_fixed_port_that_connects_again_is_a_guess() -> None:
+    rows = [socket(state, "10.0.0.1:871", "10.0.0.9:2049", **columns) for state, columns in CLIENT_LOOKS]
+    [finding] = detect(look(rows[1], syns=1), look(rows[0]))
+    assert (finding.severity, finding.evidence["confidence"]) == (Severity.INFO, "low")
+
+
+SILENT = {"last_ack_recv": 6e5, "last_data_recv": 6e5, "last_data_sent": 6e5}
+CLIENT_LOOKS = (
+    (State.ESTABLISHED, {"inode": 5, "cookie": 500} | SILENT),
+    (State.ESTABLISHED, {"inode": 6, "cookie": 501} | SILENT),
+)
+"""A socket before and after a client closed it and connected again from the same port."""
