@@ -1,9 +1,9 @@
 """Half-open handshakes pile up on a listener: SYNs came, were answered, and the last ACK does not come.
 
 What it sees:
-    Listeners with as many half-open handshakes as they may hold, most of which do not answer (flood), and listeners
-    below that limit on which many handshakes have been half-open for long, and make up a good part of all connections
-    there (unacknowledged).
+    Listeners with as many half-open handshakes as they may hold, most of which do not answer (flood): many of them, or
+    fewer while the namespace drops SYNs or answers them with cookies. And listeners below that limit on which many
+    handshakes have been half-open for long, and make up a good part of all connections there (unacknowledged).
 
 Why it matters:
     With tcp_syncookies=1 a full listener goes on with cookies, which lose TCP options; with 0 it drops the SYNs of
@@ -11,14 +11,19 @@ Why it matters:
     not arrive: such clients wait, or believe that they are connected.
 
 Kernel fields:
-    Requests (TCP_NEW_SYN_RECV): idiag_retrans counts the repeated SYN-ACKs, idiag_expires is the time to the next one,
-    which together date the SYN. idiag_wqueue of the listener is its backlog, which limits requests as well.
+    Requests (TCP_NEW_SYN_RECV): idiag_retrans counts the repeated SYN-ACKs, idiag_expires is the time to the next one.
+    A client that repeats its SYN gets the SYN-ACK again, which counts too and restarts the timer: the timer alone tells
+    how old a request is at least, the count how old it is at most. idiag_wqueue of the listener is its backlog, which
+    limits requests as well.
 
 When it is wrong:
     A flood from addresses that do not exist and a broken way back look alike; the number of sources is in the evidence.
     Port scans leave a few old requests on any public listener; they count only if they are many. With
     tcp_syncookies=2 the kernel keeps no requests and nothing is seen here. TCP_DEFER_ACCEPT keeps finished handshakes
-    as requests that repeat no SYN-ACK, and TCP Fast Open makes full sockets of them: neither counts.
+    as requests that repeat no SYN-ACK, and TCP Fast Open makes full sockets of them: neither counts. The age at least
+    is short just before a timeout: handshakes that only may be old are told as a guess (info), which a second look at
+    them settles. The counters of dropped SYNs and cookies belong to the namespace: those of one listener can make a
+    flood of another that is full as well.
 
 What to do:
     Against a flood keep tcp_syncookies at 1 and raise the application's backlog. If handshakes stay half-open without
@@ -36,7 +41,7 @@ from sockwatch.diagnose.age import Ages, Seconds
 from sockwatch.diagnose.detector import Detector, Settings, Share
 from sockwatch.diagnose.ends import describe_ends, find_ends
 from sockwatch.diagnose.role import listeners_of
-from sockwatch.diagnose.verdict import Advice, Evidence, Telling, split, subject, tell
+from sockwatch.diagnose.verdict import Advice, Evidence, Telling, age_evidence, severity, split, subject, tell
 from sockwatch.diagnose.window import Window
 from sockwatch.model.address import is_any
 from sockwatch.model.finding import Effect, Finding, Severity
@@ -95,7 +100,7 @@ TELLINGS = {
         ),
     ),
     "unacknowledged": Telling(
-        summary="{requests} half-open handshakes on {where} get no last ACK, the oldest for {oldest} s",
+        summary="{requests} half-open handshakes on {where} get no last ACK, the oldest for {oldest}",
         cause="The kernel answered their SYNs, repeats its SYN-ACK and hears nothing. Either the SYN-ACKs do not reach "
         "the clients, or their ACKs do not arrive here; then they believe that they are connected.",
         remedies=(
@@ -127,23 +132,23 @@ class BuildupSettings(Settings):
     unanswered_share: Share = 0.5
     """flood: the share of a full listener's half-open handshakes that did not answer the first SYN-ACK."""
     least: int = 20
-    """unacknowledged: old half-open handshakes on one listener."""
+    """Unanswered half-open handshakes on one listener; fewer are a flood while SYNs are dropped or get cookies."""
     old_share: Share = 0.25
     """unacknowledged: their share of all connections on that port."""
 
 
 def detect(window: Window, settings: BuildupSettings) -> Iterator[Finding]:
     """At most one finding per listener."""
-    requests = _requests(window)
-    ages = _ages(requests)
+    requests = _half_open(window.sockets)
+    ages = _ages(window, requests)
     for rows in split(*_listening(window, requests), apart=(requests.netns,)):
         yield from _judge(window, settings, requests.take(rows), ages.take(rows))
 
 
 def suspects(window: Window, settings: BuildupSettings) -> SocketTable:
     """The listeners on which something is wrong, and the other ends of their handshakes that are on this host."""
-    requests = _requests(window)
-    ages = _ages(requests)
+    requests = _half_open(window.sockets)
+    ages = _ages(window, requests)
     wanted = []
     for rows in split(*_listening(window, requests), apart=(requests.netns,)):
         chosen = requests.take(rows)
@@ -159,8 +164,9 @@ def _judge(window: Window, settings: BuildupSettings, requests: SocketTable, age
         return
     listeners = _listeners(window, requests)
     namespace = window.namespaces[int(requests.netns[0])]
+    certain = True
     if variant == "unacknowledged":
-        old = ages.surely(_old_seconds(namespace, settings))
+        old, certain = _old(namespace, settings, requests, ages)
         requests, ages = requests.take(old), ages.take(old)
     where = subject(window, listeners, remote=False)
     limit = _limit(namespace, listeners)
@@ -172,10 +178,7 @@ def _judge(window: Window, settings: BuildupSettings, requests: SocketTable, age
         "sources": len(group(requests.dst_hi, requests.dst_lo)),
         "synack_retransmits_max": int(requests.retransmits.max()),
     }
-    for name, counter in {"cookies_sent": "TCPReqQFullDoCookies", "dropped": "TCPReqQFullDrop"}.items():
-        increase = window.increase(int(requests.netns[0]), f"TcpExt.{counter}")
-        if increase is not None and increase > 0:
-            evidence[name] = increase
+    evidence |= _turned_away(window, int(requests.netns[0]))
     refuses = variant == "flood" and namespace.number("net.ipv4.tcp_syncookies") == 0
     yield tell(
         window,
@@ -183,17 +186,17 @@ def _judge(window: Window, settings: BuildupSettings, requests: SocketTable, age
         TELLINGS[variant],
         code=CODE,
         variant=variant,
-        severity=Severity.CRITICAL if refuses else Severity.WARNING,
+        severity=Severity.CRITICAL if refuses else severity(certain=certain),
         subject=where,
         held=listeners,
         other_end=describe_ends(find_ends(window.current, requests), window.owners),
         ages=ages,
-        evidence=evidence,
+        evidence=evidence | age_evidence(ages, certain=certain),
         where=str(where.local),
         requests=f"{len(requests):,}",
         limit=f"{limit:,}",
         unanswered=f"{unanswered:,}",
-        oldest=f"{ages.oldest or 0:.0f}",
+        oldest=_span(ages),
         beyond="Further SYNs are dropped (net.ipv4.tcp_syncookies is 0)."
         if refuses
         else "Further SYNs are answered with cookies, which carry few TCP options.",
@@ -207,9 +210,10 @@ def _variant(window: Window, settings: BuildupSettings, requests: SocketTable, a
         return None  # where the accept queue is full the last ACK is dropped here: accept_queue_overflow
     namespace = window.namespaces[int(requests.netns[0])]
     unanswered = requests.retransmits > 0
-    if len(requests) >= _limit(namespace, listeners) and unanswered.mean() >= settings.unanswered_share:
+    full = len(requests) >= _limit(namespace, listeners) and unanswered.mean() >= settings.unanswered_share
+    if full and (unanswered.sum() >= settings.least or _turned_away(window, int(requests.netns[0]))):
         return "flood"
-    old = int((unanswered & ages.surely(_old_seconds(namespace, settings))).sum())
+    old = int(_old(namespace, settings, requests, ages)[0].sum())
     if old < settings.least:
         return None
     on_port = window.sockets.take(
@@ -219,22 +223,64 @@ def _variant(window: Window, settings: BuildupSettings, requests: SocketTable, a
     return "unacknowledged" if old >= settings.old_share * (old + others) else None
 
 
-def _requests(window: Window) -> SocketTable:
+def _half_open(every: SocketTable) -> SocketTable:
     """The half-open handshakes; full sockets in SYN_RECV (TCP Fast Open, simultaneous open) are none.
 
     The kernel says INET_DIAG_SHUTDOWN of full sockets only.
     """
-    sockets = window.sockets.in_state(State.SYN_RECV)
+    sockets = every.in_state(State.SYN_RECV)
     return sockets.take((sockets.inode == 0) & (sockets.shutdown == SHUTDOWN_UNKNOWN))
 
 
-def _ages(requests: SocketTable) -> Ages:
-    """How long ago each SYN came.
+def _turned_away(window: Window, netns: int) -> Evidence:
+    """How many SYNs this namespace dropped or answered with cookies since the previous look, where it did."""
+    counters = {"cookies_sent": "TCPReqQFullDoCookies", "dropped": "TCPReqQFullDrop"}
+    increases = {name: window.increase(netns, f"TcpExt.{counter}") for name, counter in counters.items()}
+    return {name: increase for name, increase in increases.items() if increase is not None and increase > 0}
 
-    A request that TCP_DEFER_ACCEPT keeps lets timeouts pass without repeating its SYN-ACK; it seems younger than it is.
+
+def _old(
+    namespace: Namespace, settings: BuildupSettings, requests: SocketTable, ages: Ages
+) -> tuple[NDArray[np.bool_], bool]:
+    """Which requests are old and unanswered, and whether that is certain; where too few are, those that may be."""
+    unanswered = requests.retransmits > 0
+    seconds = _old_seconds(namespace, settings)
+    sure = unanswered & ages.surely(seconds)
+    return (sure, True) if sure.sum() >= settings.least else (unanswered & ages.possibly(seconds), False)
+
+
+def _ages(window: Window, requests: SocketTable) -> Ages:
+    """How long ago each SYN came; what was there at the previous look is older by the time since."""
+    found = _dated(requests)
+    if window.previous is None or window.elapsed is None:
+        return found
+    before = _half_open(window.previous.sockets)
+    _, now, then = np.intersect1d(requests.cookie, before.cookie, return_indices=True)
+    passed = max(window.elapsed - window.previous.took, 0.0)
+    lower = found.lower.copy()
+    lower[now] = np.maximum(lower[now], _dated(before).lower[then] + passed)
+    return Ages(lower=lower, upper=np.maximum(found.upper, lower))
+
+
+def _dated(requests: SocketTable) -> Ages:
+    """How long ago each SYN came, by what the request itself says.
+
+    A SYN that comes again is answered again, which counts as a repeated SYN-ACK and restarts the timer with the same
+    timeout (tcp_check_req, net/ipv4/tcp_minisocks.c). So not every repetition is a timeout: as many are certain as it
+    takes for a timeout of what is left of it. All of them were, at most.
     """
-    seconds = np.maximum(_timeout(requests.retransmits) - requests.expires_ms / 1e3, 0)
-    return Ages(lower=seconds, upper=seconds)
+    left = requests.expires_ms / 1e3
+    certain = np.minimum(requests.retransmits, np.ceil(np.log2(np.maximum(left, 1))).astype(np.int64))
+    return Ages(
+        lower=np.maximum(_timeout(certain) - left, 0),
+        upper=np.maximum(_timeout(requests.retransmits) - left, 0),
+    )
+
+
+def _span(ages: Ages) -> str:
+    """For how long the oldest waits, in a sentence: `32 s`, or `1 to 125 s`."""
+    least, most = f"{ages.oldest or 0:.0f}", f"{ages.oldest_max or 0:.0f}"
+    return f"{least} s" if least == most else f"{least} to {most} s"
 
 
 def _timeout(repeated: NDArray[np.integer[Any]]) -> Seconds:

@@ -50,8 +50,9 @@ def test_a_full_listener_is_a_flood_with_its_process_and_evidence() -> None:
         "unanswered": 64,
         "sources": 128,
         "synack_retransmits_max": 1,
+        "oldest_seconds_max": 2.5,
     }
-    assert finding.oldest_seconds == 2.5
+    assert finding.oldest_seconds == 0.5
     assert "with cookies" in finding.cause
     assert finding.summary == "Half-open handshakes fill 0.0.0.0:80: 128 of 128, and 64 of them do not answer"
 
@@ -125,8 +126,58 @@ def test_fewer_repetitions_make_a_shorter_life(retries: str, expires_ms: int, fo
 
 
 def test_timeouts_grow_to_two_minutes_and_no_further() -> None:
-    rows = [half_open(i, retransmits=8, expires_ms=0) for i in range(20)]
-    assert [f.oldest_seconds for f in detect(listener(), *rows)] == [127 + 2 * 120]
+    rows = [half_open(i, retransmits=8, expires_ms=119_000) for i in range(20)]
+    [finding] = detect(listener(), *rows)
+    assert (finding.oldest_seconds, finding.evidence["oldest_seconds_max"]) == (128, 127 + 2 * 120 - 119)
+
+
+def test_syns_that_come_again_count_as_repetitions_but_do_not_make_a_handshake_old() -> None:
+    """23 clients that repeat their SYN once a second, 5.2 s after the first: 1 or 2 of 6 repetitions are timeouts."""
+    rows = [half_open(i, retransmits=6, expires_ms=1_800) for i in range(23)]
+    [finding] = detect(listener(), *rows)
+    assert (finding.severity, finding.count) == (Severity.INFO, 23)
+    assert finding.oldest_seconds == pytest.approx(1.2)
+    assert finding.evidence["oldest_seconds_max"] == pytest.approx(125.2)
+    assert finding.evidence["confidence"] == "low"
+    assert finding.summary == "23 half-open handshakes on 0.0.0.0:80 get no last ACK, the oldest for 1 to 125 s"
+
+
+def test_what_is_left_of_a_timeout_tells_how_many_there_were() -> None:
+    rows = [half_open(i, retransmits=5, expires_ms=31_500) for i in range(20)]
+    [sure] = detect(listener(), *rows)
+    assert (sure.severity, sure.oldest_seconds, sure.evidence["oldest_seconds_max"]) == (Severity.WARNING, 31.5, 31.5)
+    [guess] = detect(listener(), *rows[:19], half_open(19, retransmits=5, expires_ms=15_000))
+    assert (guess.severity, guess.count, guess.evidence["confidence"]) == (Severity.INFO, 20, "low")
+
+
+def test_a_second_look_at_the_same_handshakes_settles_their_age() -> None:
+    first = snapshot(listener(), *(half_open(i, retransmits=4, expires_ms=16_000) for i in range(20)))
+    after = [listener(), *(half_open(i, retransmits=5, expires_ms=15_500) for i in range(20))]
+    second = later(snapshot(*after), 32.5)
+    [finding] = DETECTOR.detect(Window(current=second, previous=first), DETECTOR.settings)
+    assert (finding.severity, finding.oldest_seconds) == (Severity.WARNING, 15 + 32.5 - first.took)
+    assert "confidence" not in finding.evidence
+    others = later(snapshot(*({**row, "cookie": 7000 + i} for i, row in enumerate(after))), 32.5)
+    [guess] = DETECTOR.detect(Window(current=others, previous=first), DETECTOR.settings)
+    assert (guess.severity, guess.evidence["confidence"]) == (Severity.INFO, "low")
+
+
+def test_a_stray_syn_on_a_short_backlog_is_no_flood() -> None:
+    assert not detect(listener(send_q=1), half_open(0))
+    assert not detect(listener(send_q=19), *(half_open(i) for i in range(19)))
+    assert len(detect(listener(send_q=19), *(half_open(i) for i in range(20)))) == 1
+
+
+@pytest.mark.parametrize("counter", ["TCPReqQFullDoCookies", "TCPReqQFullDrop"])
+def test_a_few_are_a_flood_where_others_were_turned_away_since_the_previous_look(counter: str) -> None:
+    rows = [listener(send_q=1), half_open(0)]
+    before, after = (namespace(counters={f"TcpExt.{counter}": n}) for n in (7, 8))
+    first = snapshot(*rows, namespaces=[before])
+    second = later(snapshot(*rows, namespaces=[after]), 5.0)
+    [finding] = DETECTOR.detect(Window(current=second, previous=first), DETECTOR.settings)
+    assert (finding.name, finding.count) == ("syn_recv_buildup/flood", 1)
+    assert not list(DETECTOR.detect(Window(current=second), DETECTOR.settings))
+    assert not list(DETECTOR.detect(Window(current=later(first, 5.0), previous=first), DETECTOR.settings))
 
 
 def test_a_few_beside_many_connections_are_silent() -> None:
