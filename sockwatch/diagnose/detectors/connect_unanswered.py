@@ -24,9 +24,10 @@ What to do:
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sockwatch.diagnose import silence
 from sockwatch.diagnose.age import Ages, Seconds
@@ -83,6 +84,10 @@ class UnansweredSettings(Settings):
 def detect(window: Window, settings: UnansweredSettings) -> Iterator[Finding]:
     """One finding per process, source address and destination."""
     sockets, ages, limits = _unanswered(window, settings)
+    if not len(sockets):
+        return
+    local = peer_is_local(window.current, sockets)
+    nearby = _to_the_same(window, sockets)
     keys = (sockets.src_hi, sockets.src_lo, sockets.dst_hi, sockets.dst_lo, sockets.dport)
     for rows in split(window.owners.of(sockets), *keys, apart=(sockets.netns,)):
         sure = ages.take(rows).surely(limits[rows])
@@ -90,9 +95,9 @@ def detect(window: Window, settings: UnansweredSettings) -> Iterator[Finding]:
             continue
         chosen = rows[sure] if sure.any() else rows
         group = sockets.take(chosen)
-        listeners = _listeners(window, group)
+        listeners = _listeners(window, group, local[chosen])
         full = bool((listeners.recv_q > listeners.send_q).any())
-        share = silence.share(window, group, np.zeros(len(group), np.bool_), State.ESTABLISHED, State.SYN_SENT)
+        share = silence.share(nearby, group, np.zeros(len(group), np.bool_), State.ESTABLISHED, State.SYN_SENT)
         warns = bool(sure.any()) and share >= settings.share and not full
         about = subject(window, group)
         evidence: Evidence = {"retransmits_max": int(group.retransmits.max()), "share_of_destination": share}
@@ -116,7 +121,7 @@ def detect(window: Window, settings: UnansweredSettings) -> Iterator[Finding]:
 def suspects(window: Window, settings: UnansweredSettings) -> SocketTable:
     """The sockets that got no answer, and the listeners of this host that they wait for."""
     sockets, _, _ = _unanswered(window, settings)
-    return SocketTable.concatenate([sockets, _listeners(window, sockets)])
+    return SocketTable.concatenate([sockets, _listeners(window, sockets, peer_is_local(window.current, sockets))])
 
 
 def _unanswered(window: Window, settings: UnansweredSettings) -> tuple[SocketTable, Ages, Seconds]:
@@ -127,13 +132,25 @@ def _unanswered(window: Window, settings: UnansweredSettings) -> tuple[SocketTab
     return sockets, silence.silences(sockets), limits[sockets.netns]
 
 
-def _listeners(window: Window, sockets: SocketTable) -> SocketTable:
-    """The listeners of the same namespace at the destinations of these sockets, whatever their family."""
+def _to_the_same(window: Window, sockets: SocketTable) -> Window:
+    """The window without the sockets that go to no address or no port these try: read once, not per destination."""
+    tried = np.zeros(65536, np.bool_)
+    tried[sockets.dport] = True
+    every = window.sockets.take(tried[window.sockets.dport])
+    same = every.take(np.isin(every.dst_lo, sockets.dst_lo))
+    return replace(window, current=replace(window.current, sockets=same))
+
+
+def _listeners(window: Window, sockets: SocketTable, local: NDArray[np.bool_]) -> SocketTable:
+    """The listeners of the same namespace at the destinations of these sockets, whatever their family.
+
+    `local` are the sockets whose destination is this host.
+    """
     listeners = window.sockets.in_state(State.LISTEN)
     tried = np.zeros((len(window.namespaces), 65536), np.bool_)
     tried[sockets.netns, sockets.dport] = True
     there = np.isin(listeners.src_lo, sockets.dst_lo) & np.isin(listeners.src_hi, sockets.dst_hi)
-    there |= is_any(listeners.src_hi, listeners.src_lo) & peer_is_local(window.current, sockets).any()
+    there |= is_any(listeners.src_hi, listeners.src_lo) & local.any()
     return listeners.take(tried[listeners.netns, listeners.sport] & there)
 
 

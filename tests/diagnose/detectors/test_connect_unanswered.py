@@ -1,11 +1,17 @@
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from builders import namespace, process, socket, window
+from sockwatch.diagnose.detectors import connect_unanswered
 from sockwatch.diagnose.detectors.connect_unanswered import DETECTOR
+from sockwatch.diagnose.ends import peer_is_local
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Finding, Severity
+from sockwatch.model.snapshot import Snapshot
+from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State, Timer
 
 CLIENT = process(812, "orders")
@@ -158,3 +164,25 @@ def test_the_suspects_are_the_unanswered_and_their_listeners() -> None:
     listeners = [socket(State.LISTEN, "127.0.0.1:5432", inode=1), socket(State.LISTEN, "127.0.0.1:80", inode=2)]
     rows = [trying(0, remote="127.0.0.1:5432"), trying(1, retransmits=2)]
     assert sorted(DETECTOR.suspects(window(*rows, *listeners), DETECTOR.settings).inode.tolist()) == [1, 100]
+
+
+def test_many_destinations_take_one_look_at_all_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def counted(snapshot: Snapshot, sockets: SocketTable) -> NDArray[np.bool_]:
+        sizes.append(len(sockets))
+        return peer_is_local(snapshot, sockets)
+
+    monkeypatch.setattr(connect_unanswered, "peer_is_local", counted)
+    rows = [trying(i, remote=f"10.0.{i}.7:5432") for i in range(13)]
+    assert len(detect(window(*rows, namespaces=[DEFAULTS]))) == 13
+    assert sizes == [13]
+
+
+def test_each_destination_has_a_share_of_its_own() -> None:
+    rows = [trying(0), trying(1, remote="10.0.0.8:5432"), trying(2, remote="10.0.0.7:5433")]
+    others = ("10.0.0.7:5432", "10.0.0.7:5432", "10.0.0.7:5432", "10.0.0.8:5432", "10.0.0.9:5432")
+    live = [socket(State.ESTABLISHED, f"10.0.0.1:{50000 + i}", remote, inode=9) for i, remote in enumerate(others)]
+    found = detect(window(*rows, *live, namespaces=[DEFAULTS]))
+    shares = {f.subject.remote: f.evidence["share_of_destination"] for f in found}
+    assert shares == {"10.0.0.7:5432": 0.25, "10.0.0.8:5432": 0.5, "10.0.0.7:5433": 1.0}
