@@ -139,8 +139,9 @@ class Host:
         return next((b for b in self.budgets if 2 * b.time_wait >= b.used and b.time_wait), None)
 
     def values(self, *sysctls: str) -> Mapping[str, str]:
-        """These sysctls as they are."""
-        return {name: " ".join(self.namespace.sysctls[name].split()) for name in sysctls}
+        """These sysctls as they are, those that are absent left out."""
+        known = self.namespace.sysctls
+        return {name: " ".join(known[name].split()) for name in sysctls if name in known}
 
 
 def last_part(sysctl: str) -> str:

@@ -71,11 +71,11 @@ def abort_on_overflow(host: Host) -> Iterator[Misfit]:
 
 def max_syn_backlog(host: Host) -> Iterator[Misfit]:
     """It counts only without syncookies, and then three quarters of it (tcp_conn_request in net/ipv4/tcp_input.c)."""
-    limit, share = host.number(MAX_SYN_BACKLOG), host.scaled_default(128)
-    if limit is None or share is None:
+    limit, share, cookies = host.number(MAX_SYN_BACKLOG), host.scaled_default(128), host.number(SYNCOOKIES)
+    if limit is None or share is None or cookies is None:
         return
     default = max(share, SMALLEST_SYN_BACKLOG)
-    if host.number(SYNCOOKIES) != 0:
+    if cookies != 0:
         full, half_open = _with_requests(host)
         if limit > default and len(full):
             yield Misfit(

@@ -107,3 +107,8 @@ def test_without_syncookies_a_full_queue_of_handshakes_turns_clients_away() -> N
 def test_ends_that_open_at_the_same_time_are_no_requests() -> None:
     crossed = [row | {"inode": 9} for row in half_open(9)]
     assert not told(host(listener(0, 8), *crossed, tcp_syncookies="0"))
+
+
+def test_a_raised_syn_backlog_says_nothing_where_syncookies_cannot_be_read() -> None:
+    sysctls = {"tcp_max_syn_backlog": "65536", "tcp_ehash_entries": "262144"}
+    assert not told(host(listener(0, 8), *half_open(9), **sysctls))
