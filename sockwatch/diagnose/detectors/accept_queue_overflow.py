@@ -16,7 +16,8 @@ Kernel fields:
 When it is wrong:
     One look catches a burst as well as a hang. The drops of a listener count every dropped SYN, also those dropped for
     another reason than a full queue; they count here only while TcpExt.ListenOverflows grows as well. A listener whose
-    backlog was cut by a somaxconn that has been changed since, or cannot be read, shows as application_backlog.
+    backlog was cut by a somaxconn that has been changed since shows as application_backlog, and so does any listener
+    where somaxconn cannot be read, with low confidence.
 
 What to do:
     Find out why the application does not accept. If it only cannot keep up with bursts, raise what caps the queue and
