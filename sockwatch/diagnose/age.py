@@ -152,13 +152,21 @@ def _mirrored(snapshot: Snapshot, sockets: SocketTable) -> Ages:
     return Ages(lower=lower, upper=upper)
 
 
+def remembered(window: Window, sockets: SocketTable) -> Seconds:
+    """For how long the looks before have known each socket in the state it has; NaN where they do not know it so."""
+    rows = window.history.find(sockets)
+    known = np.flatnonzero(rows != NOT_THERE)
+    known = known[window.history.state[rows[known]] == sockets.state[known]]
+    seconds = np.full(len(sockets), np.nan)
+    seconds[known] = np.maximum(window.current.monotonic - window.history.since[rows[known]], 0)
+    return seconds
+
+
 def _remembered(window: Window, sockets: SocketTable, found: Ages) -> Ages:
     """A socket that was remembered in this state has been in it since."""
-    rows = window.history.find(sockets)
-    known = np.flatnonzero((rows != NOT_THERE) & sockets.is_in_state(*DATED))
-    known = known[window.history.state[rows[known]] == sockets.state[known]]
-    lower, upper = found.lower.copy(), found.upper.copy()
-    lower[known] = np.fmax(lower[known], np.maximum(window.current.monotonic - window.history.since[rows[known]], 0))
+    seconds = np.where(sockets.is_in_state(*DATED), remembered(window, sockets), np.nan)
+    known = ~np.isnan(seconds)
+    lower, upper = np.fmax(found.lower, seconds), found.upper.copy()
     upper[known] = np.maximum(upper[known], lower[known])
     return Ages(lower=lower, upper=upper)
 

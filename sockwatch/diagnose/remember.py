@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from sockwatch.diagnose.role import Role, roles
 from sockwatch.diagnose.window import Window
-from sockwatch.model.history import MOST_LOOKS, MOST_SOCKETS, Counts, History
+from sockwatch.model.history import MOST_SOCKETS, Counts, History
 from sockwatch.model.identity import NOT_THERE, find_cookies
 from sockwatch.model.snapshot import UNKNOWN, Process, Snapshot
 from sockwatch.model.sockets import SocketTable
@@ -46,6 +46,7 @@ def remember(window: Window, suspects: SocketTable) -> History:
         role=role,
         processes=processes,
         counts=_counts(before, look, sockets, owner, processes),
+        files=_files(before, look),
     )
 
 
@@ -85,8 +86,15 @@ def _counts(
             key = (process.pid, process.started, state)
             earlier, number = before.counts.get(key), int(numbers[i * width + state])
             if earlier is not None or number:
-                counts[key] = Counts(
-                    times=(*(earlier.times if earlier else ()), look.monotonic)[-MOST_LOOKS:],
-                    numbers=(*(earlier.numbers if earlier else ()), number)[-MOST_LOOKS:],
-                )
+                counts[key] = (earlier or Counts()).then(look.monotonic, number)
     return counts
+
+
+def _files(before: History, look: Snapshot) -> Mapping[tuple[int, float], Counts]:
+    """One number more for every process that this look knows; what a look does not know ends there."""
+    files: dict[tuple[int, float], Counts] = {}
+    for process in look.owners.processes:
+        if process.fds is not None:
+            key = (process.pid, process.started)
+            files[key] = before.files.get(key, Counts()).then(look.monotonic, process.fds)
+    return files

@@ -79,6 +79,21 @@ def test_the_slope_is_that_of_the_line_through_the_looks() -> None:
     assert burst.slope(OTHER, State.CLOSE_WAIT) is None
 
 
+def test_open_files_grow_by_the_lesser_of_the_line_and_the_last_interval() -> None:
+    def having(fds: int | None) -> Process:
+        return replace(HOLDER, fds=fds)
+
+    two = after(leak(1, 0, having(10)), leak(1, 10, having(30)))
+    assert two.files_slope(having(60), 100_020.0) == pytest.approx(3.0)
+    line = after(leak(1, 0, having(10)), leak(1, 10, having(20)), leak(1, 20, having(30)))
+    assert line.files_slope(having(60), 100_030.0) == pytest.approx(1.0)
+    assert line.files_slope(having(30), 100_030.0) == 0.0
+    assert line.files_slope(having(60), 100_020.0) is None
+    assert line.files_slope(replace(having(60), started=99.0), 100_030.0) is None
+    unread = after(leak(1, 0, having(10)), leak(1, 10, having(None)))
+    assert unread.files_slope(having(60), 100_020.0) is None
+
+
 def test_a_process_of_the_same_number_is_another_one() -> None:
     history = after(leak(4, 0), leak(8, 1), leak(12, 2))
     assert history.slope(replace(HOLDER, started=99.0), State.CLOSE_WAIT) is None

@@ -12,7 +12,7 @@ Why it matters:
 
 Kernel fields:
     The rows of TCPF_BOUND_INACTIVE (Linux 6.8); idiag_dport tells a failed or finished connection from a socket that
-    never had one. One look cannot tell their age; idiag_cookie shows which were there at the look before.
+    never had one. One look cannot tell their age; idiag_cookie shows which were there at the looks before.
 
 When it is wrong:
     A program may reserve a port on purpose, or be about to call listen() or connect(); therefore this is info unless
@@ -28,7 +28,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sockwatch.diagnose.age import Ages
+from sockwatch.diagnose.age import Ages, remembered
 from sockwatch.diagnose.detector import Detector, NoDataError, Settings, Share
 from sockwatch.diagnose.role import listened_ports
 from sockwatch.diagnose.verdict import Advice, Evidence, Telling, plural, split, subject, tell
@@ -125,11 +125,12 @@ def suspects(window: Window, settings: BoundSettings) -> SocketTable:
 
 
 def _ages(window: Window, sockets: SocketTable) -> Ages:
-    """A socket that was bound at the look before has been so all the while."""
-    lower = np.full(len(sockets), np.nan)
+    """A socket that was bound at the looks before has been so all the while, but for the time a look takes."""
+    lower = remembered(window, sockets)
     if window.previous is not None and window.elapsed is not None:
         before = window.previous.sockets.in_state(State.BOUND, State.CLOSE)
-        lower[np.isin(sockets.cookie, before.cookie)] = window.elapsed
+        same = np.isin(sockets.cookie, before.cookie)
+        lower[same] = np.fmax(lower[same], max(window.elapsed - window.previous.took, 0.0))
     return Ages(lower=lower, upper=np.full(len(sockets), np.nan))
 
 

@@ -8,8 +8,9 @@ What it sees:
 
 Why it matters:
     CLOSE_WAIT has no timer. Each such socket keeps a file descriptor and its buffers until the process closes it or
-    ends; at the descriptor limit accept() and open() fail. With two looks the finding says when that is, and is
-    critical from five minutes before. The peer waits in FIN_WAIT_2 meanwhile.
+    ends; at the descriptor limit accept() and open() fail. With two looks the finding says when that is, while both
+    the leak and the open files of the process grow, and is critical from five minutes before. The peer waits in
+    FIN_WAIT_2 meanwhile.
 
 Kernel fields:
     idiag_state, idiag_rqueue (the FIN counts 1), idiag_inode; tcpi_last_ack_recv and tcpi_last_data_recv bound the age;
@@ -20,6 +21,7 @@ When it is wrong:
     An application may use the half-closed connection on purpose and still send: the ACKs it receives keep the lower
     bound of the age low, so that is info at most. An idle pool that will notice the FIN at its next use looks like
     fin_not_seen; it holds descriptors all the same. A SHUT_RD by the application looks like a FIN it did not see.
+    Two looks alone cannot tell a single burst from growth: the forecast may be too short until the next look.
     Keepalive removes the socket from the kernel's tables once the peer's end is gone, while the application still
     holds the descriptor: such a leak is not visible here. What the application of an MPTCP socket has read of the end
     of the stream is not visible either: not_closed and fin_not_seen are both called not_closed there.
@@ -260,20 +262,29 @@ def _evidence(window: Window, stuck: _Stuck, chosen: NDArray[np.intp], held: Soc
 
 
 def _seconds_to_fd_limit(window: Window, stuck: _Stuck, chosen: NDArray[np.intp]) -> float | None:
-    """Until the holder has no descriptor left, as its sockets in CLOSE_WAIT grew over the last looks.
+    """Until the holder has no descriptor left, if this leak and its open files go on growing as they do.
 
-    With two looks alone it is those of its service that grew. 0 where no descriptor is left now, and the sockets have a
-    good part of them; None where nothing is known to grow.
+    The leak is counted by age, so that a burst that grows old looks like growth: the open files tell that it is none.
+    0 where no descriptor is left now, and the sockets have a good part of them; None where nothing is known to grow.
     """
     holders = window.owners.holders(stuck.sockets.take(chosen))
-    left = [p.fd_limit - p.fds for p in holders if p.fds is not None and p.fd_limit is not None]
-    if not left:
+    limited = [(p.fd_limit - p.fds, p) for p in holders if p.fds is not None and p.fd_limit is not None]
+    if not limited:
         return None
-    if min(left) <= 0:
+    left, first_full = min(limited, key=lambda one: one[0])
+    if left <= 0:
         return 0.0 if len(chosen) >= PART * min(p.fd_limit for p in holders if p.fd_limit is not None) else None
-    slope = window.history.slope(holders[0], State.CLOSE_WAIT)
-    if slope is not None:
-        return min(left) / slope if slope > 0 else None
+    files = window.history.files_slope(first_full, window.current.monotonic)
+    growth = None if files is None else window.history.slope(holders[0], State.CLOSE_WAIT)
+    if growth is None:
+        growth = _growth_of_service(window, stuck, chosen)
+    if growth is not None and files is not None:
+        growth = min(growth, files)
+    return left / growth if growth is not None and growth > 0 else None
+
+
+def _growth_of_service(window: Window, stuck: _Stuck, chosen: NDArray[np.intp]) -> float | None:
+    """Sockets a second, the chosen ones' share, by which CLOSE_WAIT of any age grew in their service since a look."""
     netns = int(stuck.sockets.netns[chosen[0]])
     number = window.number_before(netns)
     if window.previous is None or number is None or window.elapsed is None:
@@ -284,8 +295,7 @@ def _seconds_to_fd_limit(window: Window, stuck: _Stuck, chosen: NDArray[np.intp]
         for look, index in ((window.current, netns), (window.previous, number))
         for table in (look.mptcp if stuck.multipath[chosen].all() else look.sockets,)
     )
-    growth = (now - then) * share / window.elapsed
-    return min(left) / growth if growth > 0 else None
+    return (now - then) * share / window.elapsed
 
 
 def _same_service(stuck: _Stuck, chosen: NDArray[np.intp], sockets: SocketTable, netns: int) -> NDArray[np.bool_]:

@@ -6,8 +6,10 @@ import pytest
 from builders import later, namespace, process, snapshot, socket, window
 from sockwatch.diagnose.detector import NoDataError
 from sockwatch.diagnose.detectors.bound_unconnected import DETECTOR
+from sockwatch.diagnose.remember import remember
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Finding, Severity
+from sockwatch.model.history import History
 from sockwatch.model.snapshot import Process
 from sockwatch.model.state import State
 
@@ -80,6 +82,23 @@ def test_many_that_a_second_look_finds_old_are_a_warning(count: int, seconds: fl
     first = snapshot(*rows, holders=held_by(rows))
     [finding] = detect(Window(current=later(first, seconds), previous=first))
     assert (finding.severity, finding.oldest_seconds) == (severity, seconds)
+
+
+def test_many_looks_find_old_what_two_do_not() -> None:
+    rows = bound(200)
+    first = replace(snapshot(*rows, holders=held_by(rows)), took=1.0)
+    history = History()
+    for look in (looks := [later(first, 15.0 * i) for i in range(20)])[:-1]:
+        history = remember(Window(current=look, history=history), look.sockets)
+    [finding] = detect(Window(current=looks[-1], previous=looks[-2], history=history))
+    assert (finding.severity, finding.oldest_seconds) == (Severity.WARNING, 284.0)
+    assert finding.evidence["older_than_min_age"] == 200
+
+
+def test_the_time_that_the_look_before_took_is_not_counted() -> None:
+    first = replace(snapshot(*bound(1)), took=2.0)
+    [finding] = detect(Window(current=later(first, 15.0), previous=first))
+    assert finding.oldest_seconds == 13.0
 
 
 def test_new_sockets_are_not_as_old_as_those_they_replace() -> None:

@@ -232,6 +232,45 @@ def test_more_looks_tell_a_burst_from_growth() -> None:
     assert finding.evidence["seconds_to_fd_limit"] == 24.0
 
 
+def forecasts(*looks: tuple[int, int, int | None]) -> list[object]:
+    """What a watch says at each look, 15 s apart: the sockets that are old and young, and the open files."""
+    history, previous = History(), None
+    told: list[object] = []
+    for k, (old, young, fds) in enumerate(looks):
+        rows = [stuck(i, 61.0 + 15 * k, cookie=10 + i) for i in range(old)]
+        rows += [stuck(i, 1.0, cookie=10 + i, last_data_recv=1_500.0) for i in range(old, old + young)]
+        holder = process(812, "orders-api", fds=fds, fd_limit=1024)
+        look = later(snapshot(LISTENER, *rows, holders={100 + i: [holder] for i in range(old + young)}), 15.0 * k)
+        seen = Window(current=look, previous=previous, history=history)
+        [finding] = detect(seen)
+        told.append(finding.evidence.get("seconds_to_fd_limit"))
+        history = remember(seen, DETECTOR.suspects(seen, DETECTOR.settings))
+        previous = look
+    return told
+
+
+def test_a_burst_that_grows_old_is_no_growth() -> None:
+    assert forecasts(*[(1, 300, 320)] * 4, *[(301, 0, 320)] * 8) == [None] * 12
+
+
+def test_open_files_that_could_not_be_read_at_the_last_look_leave_the_burst_no_growth() -> None:
+    assert forecasts(*[(1, 300, 320)] * 4, (301, 0, None), (301, 0, 320)) == [None] * 6
+
+
+def test_a_burst_that_grows_old_while_few_files_are_opened_is_forecast_by_the_files() -> None:
+    told = forecasts(*[(1, 300, 320 + 3 * i) for i in range(4)], *[(301, 0, 332 + 3 * i) for i in range(4)])
+    assert told == [None] * 5 + [pytest.approx((1024 - fds) / 0.2, abs=0.1) for fds in (335, 338, 341)]
+
+
+def test_files_that_other_work_opens_are_not_the_leaks() -> None:
+    assert forecasts(*[(10, 0, 100 + 100 * i) for i in range(6)]) == [None] * 6
+
+
+def test_a_leak_that_stopped_growing_lasts() -> None:
+    leaking = [(10 + 30 * i, 150, 700 + 30 * i) for i in range(5)]
+    assert forecasts(*leaking, leaking[-1])[1:] == [147.0, 132.0, 117.0, 102.0, None]
+
+
 def test_two_holders_of_one_service_each_have_their_share_of_its_growth() -> None:
     other = process(900, "worker", fds=1000, fd_limit=1024)
     rows = [stuck(i, cookie=10 + i) for i in range(20)]
