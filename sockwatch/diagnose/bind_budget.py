@@ -36,11 +36,14 @@ class BindBudget:
     """The ports of one source address. `sockets` are those that were bound to port 0 and then connected.
 
     `used` are ports that any socket of the address has, in whatever state; bind() to port 0 passes over all of these.
-    It is `certain` where `autobound` is known: else the programs may have named all these ports themselves.
+    Without `autobound` (`asked` is False) the programs may have named all these ports themselves. It is `seen` where a
+    second look saw bind() to port 0 take a port: one look cannot tell what it left from what connect() left after a
+    peak, when it had to go on in the other half and the first one has drained since.
     """
 
     namespace: Namespace
-    certain: bool
+    asked: bool
+    seen: bool
     sockets: SocketTable
     used: int
     usable: int
@@ -90,7 +93,8 @@ def _bind_budgets(window: Window) -> tuple[BindBudget, ...]:
             found.append(
                 BindBudget(
                     namespace=namespace,
-                    certain=bool((sockets.autobound != AUTOBOUND_UNKNOWN).any()),
+                    asked=bool((sockets.autobound != AUTOBOUND_UNKNOWN).any()),
+                    seen=_seen_to_bind(window, index, users, choosable, ends),
                     sockets=users,
                     used=int(used.sum()),
                     usable=usable,
@@ -135,6 +139,27 @@ def _bound_first(
         if not (choosable & ~first_half & ~used)[part].any():
             chosen |= client & first & alone & (sockets.sport >= part.start) & (sockets.sport < part.stop)
     return chosen
+
+
+def _seen_to_bind(window: Window, netns: int, users: SocketTable, choosable: Ports, ends: tuple[int, int]) -> bool:
+    """Whether one of these took a port of the other parity since the previous look that connect() had no need of.
+
+    In both looks most of what connect() tries first was free towards its destination.
+    """
+    number = window.number_before(netns)
+    if window.previous is None or number is None:
+        return False
+    every, now = window.previous.sockets, window.sockets
+    before = every.take((every.netns == number) & (every.src_hi == users.src_hi[0]) & (every.src_lo == users.src_lo[0]))
+    live = users.is_in_state(State.SYN_SENT, State.ESTABLISHED, State.CLOSE_WAIT)  # TIME_WAIT has a cookie of its own
+    new = ~_mask(before.sport)[users.sport] | (live & ~np.isin(users.cookie, before.cookie))
+    new &= ~is_first(users.sport, ends[0])
+    first = choosable & is_first(np.arange(PORTS), ends[0])
+    named = first & _mask(now.sport[(now.netns == netns) & (holds_without_peer(now) | (now.autobound == NAMED))])
+    both = SocketTable.concatenate([users.take(new), before.take(is_connected(before) & first[before.sport])])
+    towards = group(*destinations(both)).index
+    peak = np.bincount(towards[new.sum() :], minlength=len(both))
+    return bool((peak[towards[: new.sum()]] + named.sum() < HALF * first.sum()).any())
 
 
 def _seconds_left(window: Window, netns: int, sockets: SocketTable, usable: int) -> float | None:

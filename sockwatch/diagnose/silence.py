@@ -47,8 +47,8 @@ def silences(sockets: SocketTable) -> Ages:
 
     The kernel doubles the interval with each retransmission and each probe of a zero window, so the present interval
     and the count tell how long it has been at it (net/ipv4/tcp_timer.c). Only the first SYNs go without doubling
-    (net.ipv4.tcp_syn_linear_timeouts). With keepalive the socket asks after a silence that nothing in sock_diag
-    tells; there the silence itself counts, which is what the peer's last segment began.
+    (net.ipv4.tcp_syn_linear_timeouts). With keepalive the first probe follows a silence that nothing in sock_diag
+    tells, in which nobody asked: the probes since are the lower bound, the peer's last segment the upper one.
     """
     expires = sockets.expires_ms / 1e3
     tries = sockets.retransmits.astype(np.float64)
@@ -69,7 +69,7 @@ def silences(sockets: SocketTable) -> Ages:
     stalled = np.minimum(interval * (1 - 0.5**backoff) + np.maximum(interval - expires, 0), last_sent)
 
     asks = (sockets.timer == Timer.KEEPALIVE) & (sockets.retransmits > 0)
-    asked = np.where(np.isnan(heard), (tries - 1) * expires, heard)
+    asked = (tries - 1) * expires  # what is left of an interval is at most an interval
 
     lower = np.select([retransmits, probes, asks], [sent, stalled, asked], np.nan)
     upper = np.select([retransmits, probes, asks], [last_ack, last_sent, heard], np.nan)

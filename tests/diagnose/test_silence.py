@@ -116,10 +116,10 @@ def test_a_connecting_socket_has_no_last_acknowledgement() -> None:
     assert bounds(silent(State.SYN_SENT, **columns, last_ack_recv=9e9)) == (7.5, 7.5)
 
 
-def test_with_keepalive_the_silence_of_the_peer_counts() -> None:
+def test_with_keepalive_the_probes_are_the_least_and_the_silence_of_the_peer_the_most() -> None:
     columns = {"timer": Timer.KEEPALIVE, "retransmits": 2, "expires_ms": 700}
     heard = {"last_ack_recv": 90_000.0, "last_data_recv": 95_000.0}
-    assert bounds(silent(State.ESTABLISHED, **columns, **heard)) == (90.0, 90.0)
+    assert bounds(silent(State.ESTABLISHED, **columns, **heard)) == (0.7, 90.0)
 
 
 def test_without_details_the_timer_alone_gives_a_lower_bound() -> None:

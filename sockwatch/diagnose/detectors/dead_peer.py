@@ -15,7 +15,8 @@ Kernel fields:
 
 When it is wrong:
     Clients vanish at any time: on a service of this host a few of them, or a small share, are info. With keepalive the
-    age is the silence of the peer, part of which it was not asked. A slow network that recovers shows for as long as
+    age is at least the time in which it probes, at most the silence of the peer, part of which nobody asked; where only
+    the most is older than min_age, it is info with low confidence. A slow network that recovers shows for as long as
     it takes. While data waits the kernel sends no keepalive probes, so both variants never show on one socket.
 
 What to do:
@@ -31,12 +32,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sockwatch.diagnose import role, silence
-from sockwatch.diagnose.age import Ages
+from sockwatch.diagnose.age import Ages, Seconds
 from sockwatch.diagnose.detector import Detector
 from sockwatch.diagnose.ends import describe_ends, find_ends
-from sockwatch.diagnose.verdict import Advice, Evidence, Telling, age_evidence, service_end, split, subject, tell
+from sockwatch.diagnose.verdict import (
+    Advice,
+    Evidence,
+    Telling,
+    age_evidence,
+    service_end,
+    settle,
+    split,
+    subject,
+    tell,
+)
 from sockwatch.diagnose.window import Window
-from sockwatch.model.finding import Effect, Finding
+from sockwatch.model.finding import Effect, Finding, Severity
 from sockwatch.model.snapshot import Asks
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State, Timer
@@ -111,12 +122,14 @@ class DeadPeerSettings(silence.RepeatSettings):
 
 def detect(window: Window, settings: DeadPeerSettings) -> Iterator[Finding]:
     """One finding per variant, process, source address and service end."""
-    sockets, ages = _dead(window, settings)
+    sockets, ages, limits = _dead(window, settings)
     variant = _variants(sockets)
     serving = role.serves(window.current, sockets, role.lasting_roles(window, sockets))
     ends = find_ends(window.current, sockets)
     keys = (window.owners.of(sockets), *service_end(sockets, serving), sockets.src_hi, sockets.src_lo)
-    for rows in split(*keys, apart=(variant, sockets.netns)):
+    for alike in split(*keys, apart=(variant, sockets.netns)):
+        counted, certain = settle(ages.take(alike), limits[alike])
+        rows = alike[counted]
         group = sockets.take(rows)
         name = VARIANTS[variant[rows[0]]]
         about = subject(window, group)
@@ -128,30 +141,35 @@ def detect(window: Window, settings: DeadPeerSettings) -> Iterator[Finding]:
             TELLINGS[name],
             code=CODE,
             variant=name,
-            severity=silence.severity(settings, share=share, count=len(group), serving=serves),
+            severity=silence.severity(settings, share=share, count=len(group), serving=serves)
+            if certain
+            else Severity.INFO,
             subject=about,
             other_end=describe_ends(ends.take(rows), window.owners),
             ages=ages.take(rows),
-            evidence=_evidence(group, ages.take(rows), share),
+            evidence=_evidence(group, ages.take(rows), share, certain=certain),
             where=silence.peer(about, serving=serves),
         )
 
 
 def suspects(window: Window, settings: DeadPeerSettings) -> SocketTable:
     """The sockets whose peers are silent, and the other ends that are on this host all the same."""
-    sockets, _ = _dead(window, settings)
+    sockets, _, _ = _dead(window, settings)
     return SocketTable.concatenate([sockets, find_ends(window.current, sockets).sockets])
 
 
-def _dead(window: Window, settings: DeadPeerSettings) -> tuple[SocketTable, Ages]:
+def _dead(window: Window, settings: DeadPeerSettings) -> tuple[SocketTable, Ages, Seconds]:
+    """The sockets whose peers are silent, or may be; for how long, and how old is old for each."""
     every = window.sockets
     unanswered = (every.timer == Timer.RETRANSMIT) & (every.retransmits >= settings.retransmits)
     unanswered |= (every.timer == Timer.KEEPALIVE) & (every.retransmits >= settings.probes)
     sockets = every.take(unanswered & every.is_in_state(State.ESTABLISHED))
     given_up = silence.min_ages(settings, silence.lives(window, RETRIES))[sockets.netns]
     ages = silence.silences(sockets)
-    old = ages.surely(np.where(_variants(sockets) == VARIANTS.index("retransmitting"), given_up, settings.min_age))
-    return sockets.take(old), ages.take(old)
+    probing = sockets.timer == Timer.KEEPALIVE
+    limits = np.where(probing, settings.min_age, given_up)
+    old = np.where(probing, ages.possibly(limits), ages.surely(limits))
+    return sockets.take(old), ages.take(old), limits[old]
 
 
 def _variants(sockets: SocketTable) -> NDArray[np.int8]:
@@ -159,7 +177,7 @@ def _variants(sockets: SocketTable) -> NDArray[np.int8]:
     return np.where(sockets.timer == Timer.KEEPALIVE, 1, 0).astype(np.int8)
 
 
-def _evidence(sockets: SocketTable, ages: Ages, share: float) -> Evidence:
+def _evidence(sockets: SocketTable, ages: Ages, share: float, *, certain: bool) -> Evidence:
     probing = bool((sockets.timer == Timer.KEEPALIVE).all())
     evidence: Evidence = {
         "unanswered_probes_max" if probing else "retransmits_max": int(sockets.retransmits.max()),
@@ -170,7 +188,7 @@ def _evidence(sockets: SocketTable, ages: Ages, share: float) -> Evidence:
     heard = np.minimum(sockets.detail("last_ack_recv"), sockets.detail("last_data_recv")) / 1e3
     if not probing and (heard < ages.lower / 2).any():
         evidence["still_heard"] = int((heard < ages.lower / 2).sum())
-    return evidence | age_evidence(ages, certain=True)
+    return evidence | age_evidence(ages, certain=certain)
 
 
 DETECTOR = Detector(

@@ -20,8 +20,10 @@ Kernel fields:
 When it is wrong:
     Where ports were taken and a look does not tell by connect() or by bind(), the number of usable ports is an upper
     bound, and the finding says so. Who binds first and goes to one destination only, until all its ports are used,
-    looks like connect(). A socket with IP_LOCAL_PORT_RANGE has a range of its own. Sockets of other hosts behind the
-    same NAT are not seen.
+    looks like connect(). What connect() left in the other half of the range after a peak looks like bind(): a
+    bind_budget is info with low confidence unless, since the look before, bind() was seen to take a port. A peak that
+    came and went between two looks still misleads. A socket with IP_LOCAL_PORT_RANGE has a range of its own. Sockets
+    of other hosts behind the same NAT are not seen.
 
 What to do:
     Reuse connections (keep-alive, a pool). Use more destination addresses or ports, or more source addresses. A wider
@@ -128,6 +130,19 @@ TELLINGS["connect_budget_live"] = replace(
     ),
 )
 
+TELLINGS["bind_budget_guess"] = replace(
+    TELLINGS["bind_budget"],
+    summary="{used} of {usable} source ports of {source} are used, {how_many} by {who} on ports that bind() with port "
+    "0 takes first{forecast}",
+    cause="If these sockets called bind() with port 0 before connect(), all destinations share one budget: bind() "
+    "picks a port that no other socket of {source} has, and fails with EADDRINUSE when there is none. If they did not, "
+    "they are what connect() left after a peak, and it goes on to work. A second look tells when new ones come.",
+    remedies=(
+        "Look again with --sample, or see with strace whether the program calls bind() before connect().",
+        *TELLINGS["bind_budget"].remedies,
+    ),
+)
+
 
 def detect(window: Window, settings: BudgetSettings) -> Iterator[Finding]:
     """One finding per source address and remote address and port; one per source address of those who bind first."""
@@ -154,16 +169,17 @@ def detect(window: Window, settings: BudgetSettings) -> Iterator[Finding]:
             range=_range(budget.namespace),
         )
     for bound in _short_of_bind(window, settings):
+        guess: Evidence = {} if bound.seen else {"confidence": "low"}
         where = subject(window, bound.sockets)
         yield tell(
             window,
             bound.sockets,
-            TELLINGS["bind_budget"],
+            TELLINGS["bind_budget" if bound.seen else "bind_budget_guess"],
             code=CODE,
             variant="bind_budget",
-            severity=_severity(bound, settings),
+            severity=_severity(bound, settings) if bound.seen else Severity.INFO,
             subject=where,
-            evidence=_evidence(bound) | {"bound_first": len(bound.sockets)},
+            evidence=_evidence(bound) | {"bound_first": len(bound.sockets)} | guess,
             used=f"{bound.used:,}",
             usable=f"{bound.usable:,}",
             source=_address(where.local),
@@ -199,7 +215,7 @@ def _short_of_connect(window: Window, settings: BudgetSettings) -> list[PortBudg
 
 
 def _short_of_bind(window: Window, settings: BudgetSettings) -> list[BindBudget]:
-    return [budget for budget in bind_budgets(window) if budget.certain and is_short(budget, settings)]
+    return [budget for budget in bind_budgets(window) if budget.asked and is_short(budget, settings)]
 
 
 def _severity(budget: PortBudget | BindBudget, settings: BudgetSettings) -> Severity:

@@ -32,11 +32,11 @@ def repeating(number: int, seconds: float = 60.0, **columns: object) -> dict[str
 
 
 def probing(number: int, seconds: float = 7275.0, **columns: object) -> dict[str, Any]:
-    """A socket of the server whose peer has been silent for so long."""
+    """A socket of the server whose peer has been silent for so long: 7,200 s until it was asked."""
     row = {
         "inode": 200 + number,
         "timer": Timer.KEEPALIVE,
-        "retransmits": 2,
+        "retransmits": 3,
         "expires_ms": 40_000,
         "last_data_recv": seconds * 1e3 + 500,
         "last_ack_recv": seconds * 1e3,
@@ -74,13 +74,23 @@ def test_unanswered_keepalive_probes_are_the_other_variant() -> None:
     rows = [probing(i) for i in range(23)]
     [finding] = detect(window(LISTENER, *rows, holders={row["inode"]: [SERVER] for row in rows}))
     assert (finding.variant, finding.count, finding.severity) == ("keepalive_probing", 23, Severity.WARNING)
-    assert finding.oldest_seconds == 7275.0
+    assert finding.oldest_seconds == 80.0
     assert finding.evidence == {
-        "unanswered_probes_max": 2,
+        "unanswered_probes_max": 3,
         "share_of_service": 1.0,
         "oldest_seconds_max": 7275.0,
     }
     assert "keepalive probes" in finding.summary
+
+
+def test_a_silence_in_which_nobody_asked_is_a_guess_until_the_probes_took_long_enough() -> None:
+    asked_for_2_s = [probing(i, retransmits=3, expires_ms=1_000, seconds=7202.0) for i in range(23)]
+    [finding] = detect(window(LISTENER, *asked_for_2_s))
+    assert (finding.severity, finding.count, finding.oldest_seconds) == (Severity.INFO, 23, 2.0)
+    assert (finding.evidence["confidence"], finding.evidence["oldest_seconds_max"]) == ("low", 7202.0)
+    [settled] = detect(window(LISTENER, *asked_for_2_s, *(probing(30 + i, expires_ms=30_000) for i in range(10))))
+    assert (settled.severity, settled.count) == (Severity.WARNING, 10)
+    assert "confidence" not in settled.evidence
 
 
 @pytest.mark.parametrize(
@@ -88,7 +98,7 @@ def test_unanswered_keepalive_probes_are_the_other_variant() -> None:
     [
         repeating(0, seconds=59.9),
         repeating(0, retransmits=2, rto=60e6, backoff=0.0, expires_ms=0),
-        probing(0, seconds=59.9),
+        probing(0, seconds=59.9, expires_ms=29_000),
         probing(0, retransmits=1),
         probing(0, retransmits=0),
         repeating(0, timer=Timer.OFF),

@@ -148,14 +148,59 @@ def bound(count: int, destinations: int = 7, *, source: str = "10.0.0.1", **colu
 
 def test_who_binds_first_shares_one_budget_over_all_destinations() -> None:
     rows = bound(73)
-    [finding] = detect(window(*rows, namespaces=[narrow()], holders={row["inode"]: [CLIENT] for row in rows}))
+    now = window(*rows, namespaces=[narrow()], holders={row["inode"]: [CLIENT] for row in rows}).current
+    [finding] = detect(Window(current=later(now, 3600.0), previous=snapshot(*bound(10), namespaces=[narrow()])))
     assert (finding.name, finding.severity, finding.count) == ("port_exhaustion/bind_budget", Severity.WARNING, 73)
     assert (finding.subject.local, finding.subject.remote) == ("10.0.0.1:*", "10.0.0.9:*")
     assert finding.subject.process == CLIENT
-    assert finding.evidence == {"used": 73, "usable": 100, "used_ratio": 0.73, "bound_first": 73}
+    assert finding.evidence == {"used": 73, "usable": 100, "used_ratio": 0.73, "bound_first": 73} | {
+        "seconds_left": pytest.approx(27 / 63 * 3600, abs=0.1)
+    }
     assert finding.summary == (
-        "73 of 100 source ports of 10.0.0.1 are used, 73 connections by gateway[812], which binds before it connects"
+        "73 of 100 source ports of 10.0.0.1 are used, 73 connections by gateway[812], which binds before it connects, "
+        "the rest lasts 1,543 s at this churn"
     )
+
+
+def left_after_a_peak() -> list[dict[str, Any]]:
+    """What connect() to one service leaves of 100 connections when those of the first half end."""
+    return [client(i, autobound=1, cookie=1 + i) for i in range(1, 100, 2)]
+
+
+def to_another(count: int) -> list[dict[str, Any]]:
+    """What connect() then takes to another service."""
+    return [client(2 * i, remote="10.0.0.8:5432", autobound=1, cookie=500 + i) for i in range(count)]
+
+
+def test_one_look_does_not_tell_bind_from_what_connect_left_after_a_peak() -> None:
+    for rows in (bound(74), bound(100), [*left_after_a_peak(), *to_another(24)]):
+        [finding] = detect(window(*rows, namespaces=[narrow()]))
+        assert (finding.name, finding.severity) == ("port_exhaustion/bind_budget", Severity.INFO)
+        assert finding.evidence["confidence"] == "low"
+        assert "which binds" not in finding.summary
+        assert "If these sockets called bind()" in finding.cause
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        [*left_after_a_peak(), *to_another(10)],
+        [*left_after_a_peak()[:40], *(client(i, autobound=1, cookie=1 + i) for i in range(0, 100, 2))],
+    ],
+    ids=["only first ports came", "the other half came at the peak"],
+)
+def test_a_second_look_in_which_connect_may_have_chosen_proves_nothing(before: list[dict[str, Any]]) -> None:
+    now = later(snapshot(*left_after_a_peak(), *to_another(24), namespaces=[narrow()]), 3600.0)
+    [finding] = detect(Window(current=now, previous=snapshot(*before, namespaces=[narrow()])))
+    assert finding.severity is Severity.INFO
+
+
+def test_a_port_that_was_given_back_and_taken_anew_by_bind_is_seen() -> None:
+    rows = bound(90)
+    before = [rows[0] | {"cookie": 999}, *rows[1:]]
+    first = snapshot(*before, namespaces=[narrow()])
+    [finding] = detect(Window(current=later(snapshot(*rows, namespaces=[narrow()]), 10.0), previous=first))
+    assert (finding.severity, "confidence" in finding.evidence) == (Severity.WARNING, False)
 
 
 @pytest.mark.parametrize(("used", "count"), [(69, 0), (70, 1)])
@@ -164,13 +209,14 @@ def test_the_budget_of_an_address_is_short_from_seven_tenths_on(used: int, count
 
 
 def test_it_is_critical_when_bind_fails_now_or_soon() -> None:
-    [finding] = detect(window(*bound(100), namespaces=[narrow()]))
+    first = snapshot(*bound(40), namespaces=[narrow()])
+    full = later(snapshot(*bound(100), namespaces=[narrow()]), 10.0)
+    [finding] = detect(Window(current=full, previous=first))
     assert (finding.severity, finding.count) == (Severity.CRITICAL, 100)
     assert finding.summary.endswith(": bind() fails now")
-    first = snapshot(*bound(50), namespaces=[narrow()])
     second = later(snapshot(*bound(60), namespaces=[narrow()]), 10.0)
     [soon] = detect(Window(current=second, previous=first))
-    assert (soon.severity, soon.evidence["seconds_left"]) == (Severity.CRITICAL, 40.0)
+    assert (soon.severity, soon.evidence["seconds_left"]) == (Severity.CRITICAL, 20.0)
 
 
 def test_a_budget_that_is_given_back_clears() -> None:
