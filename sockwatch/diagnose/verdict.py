@@ -1,11 +1,13 @@
 """From a group of sockets to a finding: its subject, its holders, its age, the rows that stand for it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sockwatch.diagnose.age import Ages
+from sockwatch.diagnose.detector import NoDataError
 from sockwatch.diagnose.window import Window
 from sockwatch.model.address import address_text, endpoint_text
 from sockwatch.model.finding import Effect, Finding, OtherEnd, Severity, SocketRow, Subject, SysctlAdvice
@@ -201,6 +203,16 @@ def settle(ages: Ages, min_age: float | NDArray[np.float64]) -> tuple[NDArray[np
     """
     sure = ages.surely(min_age)
     return (sure, True) if sure.any() else (ages.possibly(min_age), False)
+
+
+def need_a_bound(sockets: SocketTable, ages: Ages, details: Iterable[str]) -> None:
+    """For a detector that found none of these old: were they all young, or was there nothing to tell it from?
+
+    Raises NoDataError, which names those of `details` that none of them has, where no age is bounded from above.
+    """
+    missing = [name for name in sorted(details) if np.isnan(sockets.detail(name)).all()]
+    if len(sockets) and missing and np.isnan(ages.upper).all():
+        raise NoDataError(f"how long {plural(len(sockets))} lasted takes {' and '.join(missing)}, not read here")
 
 
 def severity(*, certain: bool) -> Severity:

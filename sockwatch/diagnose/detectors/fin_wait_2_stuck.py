@@ -40,6 +40,7 @@ from sockwatch.diagnose.verdict import (
     Telling,
     age_evidence,
     named,
+    need_a_bound,
     service_end,
     settle,
     severity as severity_of,
@@ -110,8 +111,15 @@ class StuckSettings(Settings):
 
 
 def detect(window: Window, settings: StuckSettings) -> Iterator[Finding]:
-    """One finding per process and service end for held sockets; per source and remote end for orphans."""
+    """One finding per process and service end for held sockets; per source and remote end for orphans.
+
+    Raises NoDataError where nothing is old and held sockets have no known age.
+    """
     sockets, ages = _old(window, settings)
+    if not len(sockets):
+        held = window.sockets.in_state(State.FIN_WAIT_2)
+        held = held.take(held.inode != 0)
+        need_a_bound(held, age.ages(window, held), age.DETAILS)
     orphaned = sockets.inode == 0
     serving = role.serves(window.current, sockets, role.lasting_roles(window, sockets))
     source = tuple(np.where(orphaned, column, 0) for column in (sockets.src_hi, sockets.src_lo))
@@ -164,11 +172,12 @@ def _min_ages(window: Window, sockets: SocketTable, settings: StuckSettings) -> 
 
 
 def _blamed_elsewhere(window: Window, ends: SocketTable) -> bool:
-    """Whether the other ends are old enough in CLOSE_WAIT for close_wait_leak to carry the warning."""
+    """Whether the other ends are old enough in CLOSE_WAIT for close_wait_leak to carry the warning, or may be."""
     judge = window.settings_of("close_wait_leak", Settings())
     if judge is None:
         return False
-    return bool((ends.is_in_state(State.CLOSE_WAIT) & age.ages(window, ends).surely(judge.min_age)).all())
+    young = age.ages(window, ends).upper < judge.min_age
+    return bool((ends.is_in_state(State.CLOSE_WAIT) & ~young).all())
 
 
 def _share(window: Window, orphans: SocketTable) -> float:

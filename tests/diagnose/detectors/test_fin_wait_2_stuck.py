@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from builders import later, namespace, process, snapshot, socket, window
+from sockwatch.diagnose.detector import NoDataError
 from sockwatch.diagnose.detectors.fin_wait_2_stuck import DETECTOR
 from sockwatch.diagnose.remember import remember
 from sockwatch.diagnose.window import Window
@@ -201,9 +202,10 @@ def test_namespaces_families_and_v4_mapped_addresses() -> None:
     }
 
 
-def test_without_details_or_sysctls_there_is_no_verdict_and_no_crash() -> None:
+def test_without_details_or_sysctls_there_is_a_gap_and_no_crash() -> None:
     bare = namespace(tcp_fin_timeout="", ip_local_port_range="", tcp_max_tw_buckets="")
-    assert not detect(window(socket(State.FIN_WAIT_2, "10.0.0.1:5", REMOTE, inode=1), namespaces=[bare]))
+    with pytest.raises(NoDataError, match="takes last_ack_recv and last_data_recv and last_data_sent"):
+        detect(window(socket(State.FIN_WAIT_2, "10.0.0.1:5", REMOTE, inode=1), namespaces=[bare]))
     [finding] = detect(window(orphan(0), namespaces=[bare]))
     assert finding.severity is Severity.INFO
 
@@ -236,3 +238,12 @@ def test_of_what_was_never_accepted_the_holder_of_the_listener_is_guilty() -> No
     [finding] = detect(window(listener, here, there, holders=holders))
     assert finding.other_end is not None
     assert finding.other_end.process is None  # accepted, by somebody who cannot be seen
+
+
+def test_an_end_in_close_wait_of_unknown_age_is_not_called_blameless() -> None:
+    here, there = pair(here_inode=0, age=31.0)
+    unknown = there | {"last_ack_recv": float("nan"), "last_data_recv": 30_000.0}
+    [finding] = detect(window(here, unknown | {"last_data_recv": float("nan")}))
+    assert (finding.name, finding.severity) == ("fin_wait_2_stuck/orphaned", Severity.INFO)
+    [finding] = detect(window(here, unknown))
+    assert (finding.name, finding.severity) == ("fin_wait_2_stuck/orphaned", Severity.WARNING)
