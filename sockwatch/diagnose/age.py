@@ -188,7 +188,7 @@ def _since(window: Window, previous: Snapshot, elapsed: float, sockets: SocketTa
     at_least, at_most = max(elapsed - previous.took, 0.0), elapsed + window.current.took
     lower[same] = np.fmax(lower[same], np.fmax(then.lower, 0) + at_least)
     # an orphan keeps its cookie and its state, but its clock started anew at close()
-    upper[same] = np.fmax(upper[same], lower[same])
+    upper[same] = np.maximum(upper[same], lower[same])  # what is not known stays unknown
     looked_at = np.array([window.number_before(i) is not None for i in range(len(window.namespaces))])
     new = dated & ~same & looked_at[sockets.netns]
     upper[new] = np.fmin(upper[new], at_most)

@@ -48,6 +48,7 @@ from sockwatch.diagnose.verdict import (
     Evidence,
     Telling,
     age_evidence,
+    need_a_bound,
     service_end,
     settle,
     severity,
@@ -159,8 +160,13 @@ class _Stuck:
 
 
 def detect(window: Window, settings: Settings) -> Iterator[Finding]:
-    """One finding per variant, process and service end; one per listener for what was never accepted."""
+    """One finding per variant, process and service end; one per listener for what was never accepted.
+
+    Raises NoDataError where none is old and no age is known.
+    """
     stuck = _stuck(window, settings)
+    if not len(stuck.sockets):
+        _need_a_bound(window)
     sockets, ages = stuck.sockets, stuck.ages
     variant = _variants(sockets)
     queued = variant == NEVER_ACCEPTED
@@ -216,6 +222,14 @@ def _stuck(window: Window, settings: Settings) -> _Stuck:
         peer_gone=np.concatenate([s.peer_gone for s in both]),
         multipath=np.concatenate([s.multipath for s in both]),
     )
+
+
+def _need_a_bound(window: Window) -> None:
+    looks = (window, of_multipath(window)) if len(window.current.mptcp) else (window,)
+    sockets = [look.sockets.in_state(State.CLOSE_WAIT) for look in looks]
+    ages = [age.ages(look, table) for look, table in zip(looks, sockets, strict=True)]
+    every = Ages(lower=np.concatenate([a.lower for a in ages]), upper=np.concatenate([a.upper for a in ages]))
+    need_a_bound(SocketTable.concatenate(sockets), every, age.DETAILS)
 
 
 def _stuck_in(whole: Window, window: Window, settings: Settings) -> _Stuck:

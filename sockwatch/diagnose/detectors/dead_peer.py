@@ -40,6 +40,7 @@ from sockwatch.diagnose.verdict import (
     Evidence,
     Telling,
     age_evidence,
+    need_a_bound,
     service_end,
     settle,
     split,
@@ -121,8 +122,14 @@ class DeadPeerSettings(silence.RepeatSettings):
 
 
 def detect(window: Window, settings: DeadPeerSettings) -> Iterator[Finding]:
-    """One finding per variant, process, source address and service end."""
+    """One finding per variant, process, source address and service end.
+
+    Raises NoDataError where nothing is old and what tells the silence of the peers was not read.
+    """
     sockets, ages, limits = _dead(window, settings)
+    if not len(sockets):
+        unanswered = _unanswered(window, settings)
+        need_a_bound(unanswered, silence.silences(unanswered), silence.DETAILS)
     variant = _variants(sockets)
     serving = role.serves(window.current, sockets, role.lasting_roles(window, sockets))
     ends = find_ends(window.current, sockets)
@@ -158,12 +165,17 @@ def suspects(window: Window, settings: DeadPeerSettings) -> SocketTable:
     return SocketTable.concatenate([sockets, find_ends(window.current, sockets).sockets])
 
 
-def _dead(window: Window, settings: DeadPeerSettings) -> tuple[SocketTable, Ages, Seconds]:
-    """The sockets whose peers are silent, or may be; for how long, and how old is old for each."""
+def _unanswered(window: Window, settings: DeadPeerSettings) -> SocketTable:
+    """The sockets whose peers have left something unanswered, for however long."""
     every = window.sockets
     unanswered = (every.timer == Timer.RETRANSMIT) & (every.retransmits >= settings.retransmits)
     unanswered |= (every.timer == Timer.KEEPALIVE) & (every.retransmits >= settings.probes)
-    sockets = every.take(unanswered & every.is_in_state(State.ESTABLISHED))
+    return every.take(unanswered & every.is_in_state(State.ESTABLISHED))
+
+
+def _dead(window: Window, settings: DeadPeerSettings) -> tuple[SocketTable, Ages, Seconds]:
+    """The sockets whose peers are silent, or may be; for how long, and how old is old for each."""
+    sockets = _unanswered(window, settings)
     given_up = silence.min_ages(settings, silence.lives(window, RETRIES))[sockets.netns]
     ages = silence.silences(sockets)
     probing = sockets.timer == Timer.KEEPALIVE

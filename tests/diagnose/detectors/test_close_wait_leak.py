@@ -1,6 +1,7 @@
 import pytest
 
 from builders import later, namespace, process, snapshot, socket, window
+from sockwatch.diagnose.detector import NoDataError
 from sockwatch.diagnose.detectors.close_wait_leak import DETECTOR
 from sockwatch.diagnose.remember import remember
 from sockwatch.diagnose.window import Window
@@ -85,9 +86,18 @@ def test_a_second_look_settles_a_guess() -> None:
     assert detect(Window(current=second, previous=first))[0].severity is Severity.WARNING
 
 
-def test_a_kernel_without_tcp_info_gives_no_age_and_no_verdict() -> None:
+def test_a_kernel_without_tcp_info_gives_no_age_and_a_gap() -> None:
+    row = socket(State.CLOSE_WAIT, "10.0.0.1:8080", "10.0.0.7:5", inode=5, cookie=7)
+    first = snapshot(LISTENER, row)
+    for seen in (window(LISTENER, row), Window(current=later(first, 10.0), previous=first)):
+        with pytest.raises(NoDataError, match="how long 1 socket lasted takes last_ack_recv and last_data_recv"):
+            detect(seen)
+
+
+def test_one_known_age_is_enough_to_call_the_rest_clean() -> None:
     row = socket(State.CLOSE_WAIT, "10.0.0.1:8080", "10.0.0.7:5", inode=5)
-    assert not detect(window(LISTENER, row))
+    assert not detect(window(LISTENER, row, stuck(1, 2.0)))
+    assert not detect(window(LISTENER))
 
 
 def test_one_finding_per_process() -> None:

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from builders import namespace, process, socket, window
+from sockwatch.diagnose.detector import NoDataError
 from sockwatch.diagnose.detectors.dead_peer import DETECTOR
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Finding, Severity
@@ -184,7 +185,8 @@ def test_ipv6_and_v4_mapped() -> None:
 def test_without_details_the_timer_tells_less_and_never_too_much() -> None:
     bare = {name: value for name, value in repeating(0).items() if name not in {"rto", "backoff", "last_data_sent"}}
     bare |= {"last_ack_recv": float("nan"), "last_data_recv": float("nan")}
-    assert not detect(window(bare | {"expires_ms": 60_000}))
+    with pytest.raises(NoDataError, match="last_ack_recv"):
+        detect(window(bare | {"expires_ms": 60_000}))
     [finding] = detect(window(bare | {"expires_ms": 61_000}))
     assert finding.oldest_seconds == pytest.approx(60.76, abs=0.01)
 
@@ -194,3 +196,10 @@ def test_only_the_dead_and_their_ends_are_suspects() -> None:
     rows = [repeating(0), there, repeating(1, seconds=59.0), probing(0), healthy(0)]
     suspects = DETECTOR.suspects(window(LISTENER, *rows), DETECTOR.settings)
     assert sorted(suspects.inode.tolist()) == [9, 100, 200]
+
+
+def test_probes_without_details_are_a_gap() -> None:
+    unread = {"last_data_recv": float("nan"), "last_ack_recv": float("nan")}
+    with pytest.raises(NoDataError, match=r"how long 1 socket lasted takes .*last_ack_recv and last_data_recv"):
+        detect(window(LISTENER, probing(0, expires_ms=20_000, **unread)))
+    assert not detect(window(LISTENER, probing(0, retransmits=1, **unread)))
