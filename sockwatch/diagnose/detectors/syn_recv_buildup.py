@@ -17,6 +17,7 @@ Kernel fields:
     limits requests as well.
 
 When it is wrong:
+    Where tcp_syncookies or tcp_max_syn_backlog cannot be read a flood may show as unacknowledged, with low confidence.
     A flood from addresses that do not exist and a broken way back look alike; the number of sources is in the evidence.
     Port scans leave a few old requests on any public listener; they count only if they are many. With
     tcp_syncookies=2 the kernel keeps no requests and nothing is seen here. TCP_DEFER_ACCEPT keeps finished handshakes
@@ -191,7 +192,7 @@ def _judge(window: Window, settings: BuildupSettings, requests: SocketTable, age
         held=listeners,
         other_end=describe_ends(find_ends(window.current, requests), window.owners),
         ages=ages,
-        evidence=evidence | age_evidence(ages, certain=certain),
+        evidence=evidence | age_evidence(ages, certain=certain and (variant == "flood" or _limit_is_known(namespace))),
         where=str(where.local),
         requests=f"{len(requests):,}",
         limit=f"{limit:,}",
@@ -298,6 +299,12 @@ def _old_seconds(namespace: Namespace, settings: BuildupSettings) -> float:
     retries = namespace.number("net.ipv4.tcp_synack_retries")
     life = _timeout(np.array([SYNACK_RETRIES if retries is None else retries]))[0]
     return min(settings.min_age, float(life) / 2)
+
+
+def _limit_is_known(namespace: Namespace) -> bool:
+    """Whether the sysctls that can lower the limit could be read; without them a flood may pass for the other."""
+    cookies = namespace.number("net.ipv4.tcp_syncookies")
+    return cookies is not None and (cookies != 0 or namespace.number("net.ipv4.tcp_max_syn_backlog") is not None)
 
 
 def _limit(namespace: Namespace, listeners: SocketTable) -> int:
