@@ -43,4 +43,11 @@ class DeadlineError(SockwatchError):
 
 
 class ProvokeError(SockwatchError):
-    """The lab could not set the stage; the message says what the kernel or the permissions refused."""
+    """The lab could not set the stage; the message says what the kernel or the permissions refused.
+
+    `by_chance`: the sockets did not come into the states that they were to be in; another try may succeed.
+    """
+
+    def __init__(self, message: str, *, by_chance: bool = False) -> None:
+        super().__init__(message)
+        self.by_chance = by_chance

@@ -37,7 +37,7 @@ def isolated(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         raise ProvokeError("the process of the stage ended before the scenario did")
     result: dict[str, Any] = json.loads(answer)
     if "error" in result:
-        raise ProvokeError(result["error"])
+        raise ProvokeError(result["error"], by_chance=result["by_chance"])
     return result
 
 
@@ -50,7 +50,7 @@ def _work(work: Callable[[], dict[str, Any]], writer: int, parent: int) -> NoRet
         try:
             result = work()
         except SockwatchError as error:
-            result = {"error": str(error)}
+            result = {"error": str(error), "by_chance": isinstance(error, ProvokeError) and error.by_chance}
         with os.fdopen(writer, "w", encoding="ascii") as answers:
             json.dump(result, answers)
     finally:

@@ -118,7 +118,10 @@ class Stage:
                 return
             if self.clock.monotonic() > deadline:
                 missing = describe(Counter(states))
-                raise ProvokeError(f"waited {SETTLE_SECONDS:.0f} s for {missing}, and there are {describe(counts)}")
+                found = describe(counts)
+                raise ProvokeError(
+                    f"waited {SETTLE_SECONDS:.0f} s for {missing}, and there are {found}", by_chance=True
+                )
             self.clock.wait(POLL_SECONDS)
 
     @contextmanager
