@@ -69,7 +69,7 @@ debian-packages:
 lock:
 	test -x .tools/bin/uv || { $(PYTHON) -m venv .tools && .tools/bin/pip install --quiet uv; }
 	.tools/bin/uv pip compile $(UV_COMPILE) --group build --output-file requirements/run.txt pyproject.toml
-	.tools/bin/uv pip compile $(UV_COMPILE) --group dev --constraint requirements/run.txt \
+	.tools/bin/uv pip compile $(UV_COMPILE) --group dev --extra tui --constraint requirements/run.txt \
 		--output-file requirements/dev.txt pyproject.toml
 UV_COMPILE = --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--custom-compile-command 'make lock'

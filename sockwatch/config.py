@@ -14,8 +14,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from sockwatch.diagnose.detector import Settings, Share
+from sockwatch.diagnose.detector import Settings
 from sockwatch.errors import ConfigError, UsageError
+from sockwatch.model.settings import Share
 from sockwatch.nearest import nearest
 
 _MAX_BYTES = 1 << 20

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from sockwatch.config import key_lines, load
-from sockwatch.diagnose.detector import Settings, Share
+from sockwatch.diagnose.detector import Settings
 from sockwatch.errors import ConfigError, UsageError
+from sockwatch.model.settings import Share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

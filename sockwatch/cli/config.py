@@ -107,7 +107,7 @@ def schema(defaults: "Mapping[str, Settings]") -> dict[str, Any]:
 
 
 def _table_schema(default: "Settings") -> dict[str, Any]:
-    from sockwatch.diagnose.detector import Share
+    from sockwatch.model.settings import Share
 
     types, why = get_type_hints(type(default), include_extras=True), meanings(type(default))
     keys: dict[str, Any] = {}

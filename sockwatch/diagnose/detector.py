@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Finding
@@ -11,10 +11,6 @@ from sockwatch.model.sockets import SocketTable
 
 MIN_AGE_SECONDS = 60.0
 """How long a state must have lasted to be called stuck."""
-
-
-Share = Annotated[float, "more than 0, at most 1"]
-"""The type of a setting that is a part of a whole; the config holds it to that."""
 
 
 class NoDataError(Exception):

@@ -17,11 +17,12 @@ from sockwatch.diagnose.bound_ports import (
     holds_without_peer,
     is_connected,
 )
-from sockwatch.diagnose.detector import Settings, Share
+from sockwatch.diagnose.detector import Settings
 from sockwatch.diagnose.role import listened_ports
 from sockwatch.diagnose.window import Window
 from sockwatch.model.address import is_loopback
 from sockwatch.model.grouping import group
+from sockwatch.model.settings import Share
 from sockwatch.model.snapshot import Namespace, Snapshot
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State

@@ -15,10 +15,11 @@ LAYERS: Mapping[str, frozenset[str]] = {
     "collect": frozenset({"collect", "model"}) | LEAVES,
     "diagnose": frozenset({"diagnose", "model"}),
     "export": frozenset({"export", "model"}) | LEAVES,
-    "config": frozenset({"diagnose"}) | LEAVES,
+    "config": frozenset({"config", "diagnose", "model"}) | LEAVES,
     "pipeline": frozenset({"collect", "diagnose", "model"}) | LEAVES,
+    "daemon": frozenset({"daemon", "config", "pipeline", "collect", "diagnose", "export", "model"}) | LEAVES,
     "lab": frozenset({"lab", "pipeline", "collect", "diagnose", "model"}) | LEAVES,
-    "cli": frozenset({"cli", "config", "lab", "pipeline", "collect", "diagnose", "export", "model"}) | LEAVES,
+    "cli": frozenset({"cli", "config", "daemon", "lab", "pipeline", "collect", "diagnose", "export", "model"}) | LEAVES,
     "__main__": frozenset({"cli", "export", "model"}) | LEAVES,
     "__init__": frozenset(),
 }

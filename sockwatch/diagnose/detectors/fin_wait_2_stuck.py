@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from sockwatch.diagnose import age, role
 from sockwatch.diagnose.age import Ages
-from sockwatch.diagnose.detector import Detector, Settings, Share
+from sockwatch.diagnose.detector import Detector, Settings
 from sockwatch.diagnose.ends import Ends, describe_ends, find_ends
 from sockwatch.diagnose.ports import SYSCTLS as PORT_SYSCTLS, usable_ports
 from sockwatch.diagnose.verdict import (
@@ -51,6 +51,7 @@ from sockwatch.diagnose.verdict import (
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Effect, Finding, OtherEnd, Severity
 from sockwatch.model.grouping import group
+from sockwatch.model.settings import Share
 from sockwatch.model.snapshot import Asks
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State

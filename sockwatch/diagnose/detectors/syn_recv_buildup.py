@@ -39,7 +39,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sockwatch.diagnose.age import Ages, Seconds
-from sockwatch.diagnose.detector import Detector, Settings, Share
+from sockwatch.diagnose.detector import Detector, Settings
 from sockwatch.diagnose.ends import describe_ends, find_ends
 from sockwatch.diagnose.role import listeners_of
 from sockwatch.diagnose.verdict import Advice, Evidence, Telling, age_evidence, severity, split, subject, tell
@@ -47,6 +47,7 @@ from sockwatch.diagnose.window import Window
 from sockwatch.model.address import is_any
 from sockwatch.model.finding import Effect, Finding, Severity
 from sockwatch.model.grouping import Column, group
+from sockwatch.model.settings import Share
 from sockwatch.model.snapshot import Asks, Namespace
 from sockwatch.model.sockets import SHUTDOWN_UNKNOWN, SocketTable
 from sockwatch.model.state import State
