@@ -58,6 +58,7 @@ class Pipeline:
         self._asks = Asks.union([*asks, Asks(sysctls=frozenset(self._supposed))])
         self._timings_ms: dict[str, float] = {}
         self._history = History()
+        self._failed: Mapping[str, str] = {}
         self.snapshot: Snapshot | None = None
         """The last look, with owners."""
         self.stage = "start"
@@ -76,6 +77,7 @@ class Pipeline:
                 suspects = SocketTable.concatenate([wanted.suspects, self._also_name(snapshot.sockets)])
                 wanted = replace(wanted, suspects=suspects)
             snapshot = self._source.follow_up(snapshot, wanted)
+            self._failed = wanted.failed
             self._history = remember(replace(seen, current=snapshot), wanted.suspects)
         self.snapshot = snapshot
         return snapshot
@@ -108,7 +110,7 @@ class Pipeline:
     def _judge(self, seen: Window) -> Report:
         snapshot = seen.current
         with self._during("diagnose"):
-            findings, outcomes = diagnose(seen, self._detectors)
+            findings, outcomes = diagnose(seen, self._detectors, self._failed)
         failed = [Gap(what=o.code, why=o.why, fatal=True) for o in outcomes if o.result is Result.FAILED]
         no_data = [Gap(what=o.code, why=o.why) for o in outcomes if o.result is Result.NO_DATA]
         gaps = (*snapshot.gaps, *failed, *no_data)

@@ -14,21 +14,26 @@ from sockwatch.model.sockets import SocketTable
 
 def find_follow_up(window: Window, detectors: Mapping[str, Detector[Any]]) -> FollowUp:
     """What the detectors want to know once they have seen the sockets."""
-    return FollowUp.union(*(_follow_up(window, detector) for detector in detectors.values()))
+    return FollowUp.union(*(_follow_up(window, code, detector) for code, detector in detectors.items()))
 
 
-def _follow_up(window: Window, detector: Detector[Any]) -> FollowUp:
+def _follow_up(window: Window, code: str, detector: Detector[Any]) -> FollowUp:
     try:
         return FollowUp(
             suspects=detector.suspects(window, detector.settings),
             autobound=detector.asks_autobound(window, detector.settings),
         )
-    except Exception:  # noqa: BLE001 - detect() will fail alike and say so
-        return FollowUp(suspects=SocketTable.empty())
+    except Exception as error:  # noqa: BLE001 - one broken detector must not blind the others
+        return FollowUp(suspects=SocketTable.empty(), failed={code: _told(error)})
 
 
-def diagnose(window: Window, detectors: Mapping[str, Detector[Any]]) -> tuple[tuple[Finding, ...], tuple[Outcome, ...]]:
-    """All findings, worst first and then in a fixed order, and how each detector ended."""
+def diagnose(
+    window: Window, detectors: Mapping[str, Detector[Any]], failed: Mapping[str, str] | None = None
+) -> tuple[tuple[Finding, ...], tuple[Outcome, ...]]:
+    """All findings, worst first and then in a fixed order, and how each detector ended.
+
+    `failed` is FollowUp.failed: such a detector tells what it finds, with nobody named, and has failed all the same.
+    """
     window = replace(window, judges={code: detector.settings for code, detector in detectors.items()})
     findings: list[Finding] = []
     outcomes: list[Outcome] = []
@@ -38,11 +43,18 @@ def diagnose(window: Window, detectors: Mapping[str, Detector[Any]]) -> tuple[tu
         except NoDataError as error:
             outcomes.append(Outcome(code=code, result=Result.NO_DATA, why=str(error)))
         except Exception as error:  # noqa: BLE001 - one broken detector must not blind the others
-            outcomes.append(Outcome(code=code, result=Result.FAILED, why=f"{type(error).__name__}: {error}"))
+            outcomes.append(Outcome(code=code, result=Result.FAILED, why=_told(error)))
         else:
             findings.extend(found)
-            outcomes.append(Outcome(code=code, result=Result.FINDINGS if found else Result.CLEAN))
+            if failed and code in failed:
+                outcomes.append(Outcome(code=code, result=Result.FAILED, why=failed[code]))
+            else:
+                outcomes.append(Outcome(code=code, result=Result.FINDINGS if found else Result.CLEAN))
     return tuple(sorted(findings, key=_order)), tuple(outcomes)
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _order(finding: Finding) -> tuple[int, int, str, str, str, str]:

@@ -70,6 +70,8 @@ class FollowUp:
     """Sockets whose holders are named; some may be in it twice."""
     autobound: bool = False
     """Whether the column `autobound` is filled."""
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """Detectors that could not say what they want, by their code, and why."""
 
     @staticmethod
     def union(*wanted: "FollowUp") -> "FollowUp":
@@ -77,6 +79,7 @@ class FollowUp:
         return FollowUp(
             suspects=SocketTable.concatenate([one.suspects for one in wanted]),
             autobound=any(one.autobound for one in wanted),
+            failed={code: why for one in wanted for code, why in one.failed.items()},
         )
 
 

@@ -84,7 +84,12 @@ def test_suspects_are_those_of_all_detectors_and_one_that_breaks_takes_nobody_wi
         "c": finds(),
         "d": suspecting(lambda w, _: w.sockets.in_state(State.LISTEN)),
     }
-    assert find_follow_up(seen, detectors).suspects.state.tolist() == [State.CLOSE_WAIT, State.LISTEN]
+    wanted = find_follow_up(seen, detectors)
+    assert wanted.suspects.state.tolist() == [State.CLOSE_WAIT, State.LISTEN]
+    _, outcomes = diagnose(seen, detectors, wanted.failed)
+    assert {o.code: (o.result, o.why) for o in outcomes if o.result is not Result.CLEAN} == {
+        "b": (Result.FAILED, "KeyError: ")
+    }
 
 
 def test_nobody_is_suspected_without_detectors() -> None:
