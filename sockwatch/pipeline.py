@@ -1,5 +1,6 @@
 """One step: collect, ask who holds the suspects, diagnose, report. `check` is one step, the daemon a loop of them."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,6 +15,7 @@ from sockwatch.diagnose.window import Window
 from sockwatch.errors import UsageError
 from sockwatch.model.finding import Finding, Severity
 from sockwatch.model.history import History
+from sockwatch.model.printable import printable
 from sockwatch.model.report import NamespaceCounts, Report, Result, Status, WhatIf
 from sockwatch.model.snapshot import Asks, FollowUp, Gap, Snapshot
 from sockwatch.model.sockets import SocketTable
@@ -54,14 +56,23 @@ class Pipeline:
         self._clock = clock
         self._also_name = also_name
         self._supposed = supposed or {}
-        asks = [d.asks for d in detectors.values()]
-        self._asks = Asks.union([*asks, Asks(sysctls=frozenset(self._supposed))])
+        self._asks = self._union_of_asks()
         self._timings_ms: dict[str, float] = {}
         self._history = History()
         self._failed: Mapping[str, str] = {}
         self.snapshot: Snapshot | None = None
         """The last look, with owners."""
         self.stage = "start"
+
+    def go_on_with(self, source: Source, detectors: Mapping[str, Detector[Any]]) -> None:
+        """From the next step on this source and these detectors; what was seen before stays known."""
+        self._source = source
+        self._detectors = detectors
+        self._asks = self._union_of_asks()
+
+    def _union_of_asks(self) -> Asks:
+        asks = [d.asks for d in self._detectors.values()]
+        return Asks.union([*asks, Asks(sysctls=frozenset(self._supposed))])
 
     def look(self) -> Snapshot:
         """One look with the holders of its suspects, and no verdict: what a capture holds. Raises DumpError."""
@@ -145,6 +156,20 @@ def status_of(findings: Iterable[Finding], gaps: Iterable[Gap]) -> Status:
     if Severity.WARNING in severities:
         return Status.WARNING
     return Status.UNKNOWN if any(gap.fatal for gap in gaps) else Status.OK
+
+
+def failed_report(gap: Gap, clock: Clock) -> Report:
+    """The report of a look that failed: nothing counted, status unknown, and why as its gap."""
+    system = os.uname()
+    return Report(
+        time=clock.unixtime(),
+        host=printable(system.nodename),
+        kernel=printable(system.release),
+        status=Status.UNKNOWN,
+        total=0,
+        by_state=dict.fromkeys(State),
+        gaps=(replace(gap, fatal=True),),
+    )
 
 
 def _count(snapshot: Snapshot, index: int) -> NamespaceCounts:

@@ -110,7 +110,7 @@ def run(options: argparse.Namespace) -> int:
     except (DumpError, DeadlineError) as error:
         if not (options.json or options.perfdata):
             raise
-        report = failed_report(error, clock)
+        report = _report_of(error, clock)
     else:
         report = select_kinds(report, kinds)
         if service and snapshot is not None:
@@ -188,23 +188,12 @@ def _steps(pipeline: "Pipeline", clock: "Clock", looks: int | None, sample: floa
     return report
 
 
-def failed_report(error: DumpError | DeadlineError, clock: "Clock") -> "Report":
-    """The report of a look that failed: nothing counted, status unknown, the error as its gap."""
-    import os
-
-    from sockwatch.model.report import Report, Status
+def _report_of(error: DumpError | DeadlineError, clock: "Clock") -> "Report":
+    """The report of a look that failed: the error is its gap."""
     from sockwatch.model.snapshot import Gap
-    from sockwatch.model.state import State
+    from sockwatch.pipeline import failed_report
 
-    return Report(
-        time=clock.unixtime(),
-        host=os.uname().nodename,
-        kernel=os.uname().release,
-        status=Status.UNKNOWN,
-        total=0,
-        by_state=dict.fromkeys(State),
-        gaps=(Gap(what="timeout" if isinstance(error, DeadlineError) else "dump", why=str(error), fatal=True),),
-    )
+    return failed_report(Gap(what="timeout" if isinstance(error, DeadlineError) else "dump", why=str(error)), clock)
 
 
 def _print(report: "Report", options: argparse.Namespace) -> None:
