@@ -1,0 +1,1 @@
+"""The page that Prometheus scrapes: rendered once a poll, served from memory."""

@@ -1,0 +1,148 @@
+"""Every family that is about the poll, the findings and the sockets; kernel_counters.py has those of the kernel."""
+
+from sockwatch.export.metrics.family import Family
+
+BUILD_INFO = Family(
+    name="sockwatch_build_info",
+    labels=("version", "python", "kernel"),
+    meaning="1, with the versions of sockwatch, of Python and of the running kernel as labels",
+    source="uname",
+)
+POLL_SUCCESS = Family(
+    name="sockwatch_poll_success",
+    meaning="1 if the last poll could read the sockets, 0 if not: then all that it would have told is absent",
+    source="sockwatch",
+)
+POLL_DURATION = Family(
+    name="sockwatch_poll_duration_seconds",
+    meaning="How long the last poll took, from the look at the sockets to the verdict",
+    source="CLOCK_BOOTTIME",
+)
+POLL_STAGE_DURATION = Family(
+    name="sockwatch_poll_stage_duration_seconds",
+    labels=("stage",),
+    meaning="How long each stage of the last poll took",
+    source="CLOCK_BOOTTIME",
+)
+POLL_TIMESTAMP = Family(
+    name="sockwatch_poll_timestamp_seconds",
+    meaning="When the last poll began, in seconds since 1970; this page is as old",
+    source="CLOCK_REALTIME",
+)
+POLL_INTERVAL = Family(
+    name="sockwatch_poll_interval_seconds",
+    meaning="How long after the last poll the next one begins",
+    source="sockwatch",
+)
+POLLS = Family(
+    name="sockwatch_polls_total",
+    meaning="Polls since the daemon started, failed ones included",
+    source="sockwatch",
+)
+GAPS = Family(
+    name="sockwatch_gaps",
+    labels=("what",),
+    meaning="What the last poll could not look at, counted by what it is; metrics that rest on it are absent",
+    source="sockwatch",
+)
+DETECTOR_SUCCESS = Family(
+    name="sockwatch_detector_success",
+    labels=("code",),
+    meaning="1 if the detector ran, 0 if it failed; one that ran without the data it needs is counted in "
+    "sockwatch_gaps and has no sockwatch_findings",
+    source="sockwatch",
+)
+FINDINGS = Family(
+    name="sockwatch_findings",
+    labels=("code", "severity"),
+    meaning="Findings of the last poll",
+    source="sockwatch",
+)
+FINDING_SOCKETS = Family(
+    name="sockwatch_finding_sockets",
+    labels=("code", "severity"),
+    meaning="Sockets that the findings of the last poll are about; one that two findings are about counts twice",
+    source="sockwatch",
+)
+FINDING_OLDEST = Family(
+    name="sockwatch_finding_oldest_seconds",
+    labels=("code", "severity"),
+    meaning="For how long at least the oldest socket of the findings has been in its state; absent where no finding "
+    "tells an age",
+    source="tcp_info, idiag_expires and earlier polls",
+)
+SERIES_FOLDED = Family(
+    name="sockwatch_series_folded",
+    labels=("metric",),
+    meaning="Series that were joined into other ones, or left out where joined ones would mean nothing",
+    source="sockwatch",
+)
+SOCKETS = Family(
+    name="sockwatch_sockets",
+    labels=("netns", "family", "state"),
+    meaning="TCP sockets",
+    source="idiag_state, inet_diag",
+)
+LISTENER_SOCKETS = Family(
+    name="sockwatch_listener_sockets",
+    labels=("netns", "port", "state"),
+    meaning="TCP sockets whose local port is listened on, the listening ones included",
+    source="idiag_sport and idiag_state, inet_diag",
+)
+LISTENER_QUEUE_RATIO = Family(
+    name="sockwatch_listener_queue_ratio",
+    labels=("netns", "listener"),
+    meaning="Connections that wait for accept() as a share of what the queue holds, of several listeners on one "
+    "address the fullest; above 1 new ones are dropped",
+    source="idiag_rqueue and idiag_wqueue, inet_diag",
+)
+PROCESS_SOCKETS = Family(
+    name="sockwatch_process_sockets",
+    labels=("process", "unit", "state"),
+    meaning='TCP sockets by the oldest process that holds them; process="" are those that no known process holds, '
+    "as in TIME_WAIT",
+    source="inet_diag and /proc/PID/fd",
+)
+TCP_ORPHANS = Family(
+    name="sockwatch_tcp_orphans",
+    meaning="TCP sockets of the whole host that no process holds any more and that are not in TIME_WAIT",
+    source="TCP orphan, /proc/net/sockstat",
+)
+TCP_SOCKETS_ALLOCATED = Family(
+    name="sockwatch_tcp_sockets_allocated",
+    meaning="TCP sockets of the whole host that take memory, in whatever state and namespace",
+    source="TCP alloc, /proc/net/sockstat",
+)
+TCP_MEMORY = Family(
+    name="sockwatch_tcp_memory_bytes",
+    meaning="Memory that TCP buffers of the whole host take",
+    source="TCP mem, /proc/net/sockstat",
+)
+TCP_ORPHANS_LIMIT = Family(
+    name="sockwatch_tcp_orphans_limit",
+    meaning="Orphans from which on the kernel resets them",
+    source="net.ipv4.tcp_max_orphans",
+)
+TCP_MEMORY_LIMIT = Family(
+    name="sockwatch_tcp_memory_limit_bytes",
+    meaning="Memory from which on TCP gets no more",
+    source="the third number of net.ipv4.tcp_mem",
+)
+TIME_WAIT_LIMIT = Family(
+    name="sockwatch_tcp_time_wait_limit",
+    labels=("netns",),
+    meaning="Sockets in TIME_WAIT from which on the kernel drops new ones",
+    source="net.ipv4.tcp_max_tw_buckets",
+)
+CONNTRACK_ENTRIES = Family(
+    name="sockwatch_conntrack_entries",
+    labels=("netns",),
+    meaning="Connections in the connection-tracking table",
+    source="net.netfilter.nf_conntrack_count",
+)
+CONNTRACK_LIMIT = Family(
+    name="sockwatch_conntrack_entries_limit",
+    labels=("netns",),
+    meaning="Connections from which on the connection-tracking table drops packets of new ones",
+    source="net.netfilter.nf_conntrack_max",
+)

@@ -1,0 +1,130 @@
+"""How many sockets there are in each state: by family, by listening port, by process."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sockwatch.export.metrics.folding import Folded, Join, Labels, Numbers, fold
+from sockwatch.export.metrics.labels import OTHER, label
+from sockwatch.export.metrics.namespaces import Namespaces
+from sockwatch.model.address import address_text, endpoint_text
+from sockwatch.model.grouping import group
+from sockwatch.model.settings import MetricsSettings
+from sockwatch.model.snapshot import Snapshot
+from sockwatch.model.sockets import SocketTable
+from sockwatch.model.state import State
+
+FAMILIES = ("ipv4", "ipv6")
+_AF_INET6 = 10
+_WIDTH = max(State) + 1
+_STATES = [*State]
+
+
+def socket_counts(snapshot: Snapshot, namespaces: Namespaces) -> dict[Labels, float]:
+    """By (netns, family, state), zeros included; a state that the kernel does not list is absent."""
+    sockets = snapshot.sockets
+    index = namespaces.number.astype(np.int32)[sockets.netns]
+    index *= len(FAMILIES)
+    index += sockets.family == _AF_INET6
+    counts = _by_state(snapshot, index, sockets.state, len(namespaces.names) * len(FAMILIES))
+    subjects = [(name, family) for name in namespaces.names for family in FAMILIES]
+    return spread(tuple(zip(subjects, counts, strict=True)))
+
+
+def listener_counts(snapshot: Snapshot, namespaces: Namespaces, settings: MetricsSettings) -> Folded:
+    """By (netns, port): the ports that most sockets have, of those that are listened on."""
+    sockets = snapshot.sockets
+    listened = sockets.is_in_state(State.LISTEN)
+    any_of = np.zeros(65536, np.bool_)
+    any_of[sockets.sport[listened]] = True
+    rows = np.flatnonzero(any_of[sockets.sport])
+    keys = namespaces.number.astype(np.uint32)[sockets.netns[rows]] << np.uint32(16) | sockets.sport[rows]
+    ports = np.unique(keys[listened[rows]])
+    if not len(ports):
+        return Folded(shown=(), series=0)
+    at = np.minimum(np.searchsorted(ports, keys), len(ports) - 1)
+    on = np.flatnonzero(ports[at] == keys)
+    counts = _by_state(snapshot, at[on], sockets.state[rows[on]], len(ports))
+    netns = (ports >> np.uint32(16)).astype(np.intp)
+    weight = counts.sum(axis=1, where=~np.isnan(counts))
+    weight[netns >= namespaces.numbers_shown] = np.nan
+    return fold(
+        counts,
+        weight,
+        labels=lambda i: (namespaces.names[netns[i]], str(int(ports[i]) & 0xFFFF)),
+        rest=netns,
+        rests=[(name, OTHER) for name in namespaces.names],
+        top=settings.top,
+        cap=settings.max_series,
+    )
+
+
+def queue_ratios(snapshot: Snapshot, namespaces: Namespaces, settings: MetricsSettings) -> Folded:
+    """By (netns, listener): the fullest accept queues."""
+    listeners = snapshot.sockets.in_state(State.LISTEN)
+    if not len(listeners):
+        return Folded(shown=(), series=0)
+    listeners = listeners.take(np.lexsort((listeners.src_lo, listeners.src_hi, listeners.sport)))
+    netns = namespaces.number[listeners.netns]
+    subjects = group(netns, listeners.src_hi, listeners.src_lo, listeners.sport)
+    ratio = np.zeros(len(subjects))
+    # A backlog of 0 lets one wait (sk_acceptq_is_full, include/net/sock.h).
+    np.maximum.at(ratio, subjects.index, listeners.recv_q / np.maximum(listeners.send_q, 1))
+    first = listeners.take(subjects.first)
+    number = netns[subjects.first]
+    return fold(
+        ratio[:, np.newaxis],
+        np.where(number >= namespaces.numbers_shown, np.nan, ratio),
+        labels=lambda i: (namespaces.names[number[i]], _local(first, i)),
+        rest=number,
+        rests=[(name, OTHER) for name in namespaces.names],
+        top=settings.top,
+        cap=settings.max_series,
+        join=Join.MAX,
+    )
+
+
+def process_counts(snapshot: Snapshot, settings: MetricsSettings) -> Folded:
+    """By (process, unit): who holds the most, and one subject without a name for what nobody known holds."""
+    sockets, owners = snapshot.sockets, snapshot.owners
+    names = [("", ""), *((label(p.name), label(p.unit or "")) for p in owners.processes)]
+    subjects = sorted(set(names))
+    number = {name: i for i, name in enumerate(subjects)}
+    by_owner = np.array([number[name] for name in names], np.int32)
+    counts = _by_state(snapshot, by_owner[owners.of(sockets) + 1], sockets.state, len(subjects))
+    weight = counts.sum(axis=1, where=~np.isnan(counts))
+    weight[number["", ""]] = np.inf
+    if (OTHER, "") in number:
+        weight[number[OTHER, ""]] = np.nan
+    return fold(
+        counts,
+        weight,
+        labels=lambda i: subjects[i],
+        rest=np.zeros(len(subjects), np.intp),
+        rests=[(OTHER, "")],
+        top=settings.top + 1,
+        cap=settings.max_series,
+    )
+
+
+def spread(shown: tuple[tuple[Labels, Numbers], ...]) -> dict[Labels, float]:
+    """One series a state: the labels of each subject with the state added."""
+    return {
+        (*labels, state.label): float(number)
+        for labels, numbers in shown
+        for state, number in zip(_STATES, numbers, strict=True)
+        if not np.isnan(number)
+    }
+
+
+def _by_state(snapshot: Snapshot, subject: NDArray[np.integer], state: NDArray[np.uint8], subjects: int) -> Numbers:
+    """How many sockets each subject has in each State; NaN for states that the kernel does not list."""
+    counts = np.bincount(subject.astype(np.int64) * _WIDTH + state, minlength=subjects * _WIDTH)
+    numbers = counts.reshape(subjects, _WIDTH)[:, _STATES].astype(np.float64)
+    if not all(namespace.lists_bound for namespace in snapshot.namespaces):
+        numbers[:, [_STATES.index(State.BOUND), _STATES.index(State.CLOSE)]] = np.nan
+    return numbers
+
+
+def _local(sockets: SocketTable, row: int) -> str:
+    address = address_text(int(sockets.src_hi[row]), int(sockets.src_lo[row]))
+    return endpoint_text(address, str(sockets.sport[row]))
