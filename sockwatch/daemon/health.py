@@ -1,0 +1,75 @@
+"""What the daemon counts about itself."""
+
+from collections import Counter
+from collections.abc import Iterator
+from enum import StrEnum
+
+from prometheus_client import ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from sockwatch.daemon.privileges import SEES
+
+
+class Part(StrEnum):
+    """What one round consists of; each may fail by an error nobody foresaw, and takes no other with it."""
+
+    LOOK = "look"
+    LOG = "log"
+    ALERTS = "alerts"
+    SINKS = "sinks"
+    METRICS = "metrics"
+    HISTORY = "history"
+
+
+class Health:
+    """Numbers that only grow, and what holds now; written by the thread that knows, read when metrics are rendered."""
+
+    def __init__(self, *, capabilities: frozenset[str] | None, state_usable: bool, reloaded: float) -> None:
+        self.polls = 0
+        self.failed = 0
+        self.skipped = 0
+        """Ticks on which nobody looked."""
+        self.errors: Counter[Part] = Counter()
+        self.reload_successful = True
+        self.reloaded = reloaded
+        """When the config that is in use was read, in seconds since 1970."""
+        self._capabilities = capabilities
+        self._state_usable = state_usable
+        self._process = ProcessCollector(registry=None)
+
+    def metrics(self) -> Iterator[Metric]:
+        """All of them, and those of the process."""
+        yield CounterMetricFamily("sockwatch_polls", "Looks at the sockets since the start.", value=self.polls)
+        yield CounterMetricFamily("sockwatch_polls_failed", "Looks that could not read the sockets.", value=self.failed)
+        yield CounterMetricFamily(
+            "sockwatch_polls_skipped", "Looks left out because the one before took too long.", value=self.skipped
+        )
+        errors = CounterMetricFamily(
+            "sockwatch_internal_errors", "Errors that nobody foresaw; the log has the traceback.", labels=["part"]
+        )
+        for part in Part:
+            errors.add_metric([part], self.errors[part])
+        yield errors
+        yield GaugeMetricFamily(
+            "sockwatch_config_last_reload_successful",
+            "Whether the last reload of the config succeeded; if not, the config before it is in use.",
+            value=self.reload_successful,
+        )
+        yield GaugeMetricFamily(
+            "sockwatch_config_last_reload_success_timestamp_seconds",
+            "When the config in use was read.",
+            value=self.reloaded,
+        )
+        yield GaugeMetricFamily(
+            "sockwatch_state_directory_usable",
+            "Whether alerts, outbox and history survive a restart.",
+            value=self._state_usable,
+        )
+        if self._capabilities is not None:
+            held = GaugeMetricFamily(
+                "sockwatch_capability", "Whether the daemon has what lets it see more.", labels=["capability"]
+            )
+            for name in SEES:
+                held.add_metric([name], name in self._capabilities)
+            yield held
+        yield from self._process.collect()

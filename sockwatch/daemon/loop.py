@@ -1,0 +1,151 @@
+"""The daemon: one event loop for what waits (signals, HTTP, the service manager), one thread that looks."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from sockwatch.clock import Clock
+from sockwatch.daemon.collector import LONGEST_WAIT, Collector
+from sockwatch.daemon.health import Health
+from sockwatch.daemon.log import log_mistakes
+from sockwatch.daemon.poller import Poller, Setup
+from sockwatch.daemon.service_manager import ServiceManager
+from sockwatch.daemon.verdict import verdict
+from sockwatch.errors import UsageError
+from sockwatch.model.poll import Poll
+from sockwatch.pipeline import Source
+
+STOPPED, BROKEN, COULD_NOT = 0, 1, 3
+"""Exit codes: told to stop; something ended that must not, and a restart may help; a restart would not help."""
+STOP_SECONDS = 10.0
+"""How long a poll that is under way may still take at the end."""
+_PINGS = 4
+"""In the watchdog's time, so that one may be left out."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What the daemon gets from outside. `load` reads the config anew and raises UsageError where it is wrong."""
+
+    clock: Clock
+    load: Callable[[], Setup]
+    source_of: Callable[[str], Source]
+    manager: ServiceManager
+    health: Health
+
+
+class Daemon:
+    """Runs on the event loop that made it, until a signal ends it."""
+
+    def __init__(self, setup: Setup, around: Surroundings) -> None:
+        self._around = around
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        self._reload = asyncio.Event()
+        self._ready = asyncio.Event()
+        self._published: Poll | None = None
+        watchdog = around.manager.watchdog_seconds
+        self._collector = Collector(
+            Poller(setup, source_of=around.source_of, clock=around.clock, health=around.health),
+            interval=setup.settings.poll.interval,
+            clock=around.clock,
+            health=around.health,
+            publish=self._publish,
+            ended=lambda: self._tell_loop(self._stop.set),
+            longest_wait=min(LONGEST_WAIT, watchdog / (2 * _PINGS)) if watchdog else LONGEST_WAIT,
+        )
+
+    async def run(self) -> int:
+        """Return the exit code when all that can be ended has ended."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._told_to_stop)
+        self._loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        self._collector.start()
+        stop = asyncio.create_task(self._stop.wait())
+        work = [asyncio.create_task(self._reload_when_told())]
+        if self._around.manager.watchdog_seconds:
+            work.append(asyncio.create_task(self._ping(self._around.manager.watchdog_seconds / _PINGS)))
+        # Work that ends by itself has failed: better to end with it than to go on without a part.
+        await asyncio.wait([stop, *work], return_when=asyncio.FIRST_COMPLETED)
+        broken = not (self._told and self._collector.is_alive())
+        await self._end()
+        for task in (stop, *work):
+            task.cancel()
+        for outcome in await asyncio.gather(stop, *work, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                _log.error("an error nobody foresaw", exc_info=outcome)
+        return BROKEN if broken else STOPPED
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the thread that looks did not end: only the end of the process ends it."""
+        return self._collector.is_alive()
+
+    _told = False
+
+    def _told_to_stop(self) -> None:
+        if self._told:  # the second time: at once
+            os._exit(STOPPED)
+        self._told = True
+        self._stop.set()
+
+    async def _end(self) -> None:
+        self._around.manager.stopping()
+        _log.info("stopping")
+        self._collector.stop()
+        await asyncio.to_thread(self._collector.join, STOP_SECONDS)
+        if self.stuck:
+            _log.warning("a look hangs and is left behind")
+
+    def _publish(self, poll: Poll) -> None:
+        """On the collector's thread: everybody who asks from now on gets this poll."""
+        self._published = poll
+        self._tell_loop(self._after_poll)
+
+    def _after_poll(self) -> None:
+        if self._published is None:
+            return
+        self._around.manager.status(verdict(self._published.report))
+        if not self._ready.is_set():
+            self._ready.set()
+            self._around.manager.ready()
+            _log.info("%s", verdict(self._published.report))
+
+    def _tell_loop(self, function: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # it is closed: the process is about to end
+            self._loop.call_soon_threadsafe(function)
+
+    async def _ping(self, pause: float) -> None:
+        """Tell the service manager that this loop and the collector's thread both move."""
+        beats = -1
+        while True:
+            if self._collector.beats != beats:
+                beats = self._collector.beats
+                self._around.manager.alive()
+            await asyncio.sleep(pause)
+
+    async def _reload_when_told(self) -> None:
+        await self._ready.wait()
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            self._around.manager.reloading(self._loop.time())
+            try:
+                await self._use(self._around.load())
+            except UsageError as error:
+                self._around.health.reload_successful = False
+                log_mistakes(error, "not reloaded: ")
+            else:
+                self._around.health.reload_successful = True
+                self._around.health.reloaded = self._around.clock.unixtime()
+                _log.info("reloaded")
+            self._around.manager.ready()
+
+    async def _use(self, setup: Setup) -> None:
+        await asyncio.wrap_future(self._collector.go_on_with(setup))
