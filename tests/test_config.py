@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from sockwatch.config import key_lines, load
+from sockwatch.config import load
+from sockwatch.config.lines import key_lines
 from sockwatch.diagnose.detector import Settings
 from sockwatch.errors import ConfigError, UsageError
 from sockwatch.model.settings import Share
@@ -67,19 +68,19 @@ min_age = 1
 leak = 3
 """
     assert problems(text, tmp_path) == [
-        ":1: unknown key top; valid: detectors",
+        ":1: unknown key top; valid: poll, web, metrics, alerts, sinks, history, state_directory, detectors",
         ":4: detectors.every.min_age must be a number, not true",
         ':5: detectors.every.share must be a number, not the string "much"',
         ":6: detectors.every.count must be a whole number, not 1.5",
         ":7: detectors.every.strict must be true or false, not 1",
         ":8: detectors.every.name must be a string, not 5",
         ":9: unknown key detectors.every.shore; did you mean share?",
-        ":11: unknown detector leek; did you mean leak?",
-        ":14: leak is a table: [detectors.leak]",
+        ":11: unknown detector detectors.leek; did you mean leak?",
+        ":14: detectors.leak is a table: [detectors.leak]",
     ]
 
 
-@pytest.mark.parametrize("value", ["-1", "-0.5", "nan", "inf", "-inf"])
+@pytest.mark.parametrize("value", ["-1", "-0.5", "nan", "-inf"])
 def test_a_threshold_is_a_number_from_0(value: str, tmp_path: Path) -> None:
     (problem,) = problems(f"[detectors.leak]\nmin_age = {value}\n", tmp_path)
     assert problem.startswith(":2: detectors.leak.min_age must be 0 or more")
@@ -114,7 +115,7 @@ def test_a_share_is_a_part_of_a_whole(value: str, *, wrong: bool, tmp_path: Path
 
 def test_broken_toml_is_one_line_with_its_place(tmp_path: Path) -> None:
     (problem,) = problems("[detectors.leak]\nmin_age = = 3\n", tmp_path)
-    assert "line 2" in problem
+    assert problem == ":2: Invalid value (column 11)"
 
 
 @pytest.mark.parametrize(("data", "problem"), [(b"a = 1\nb = '\xff'\n", ":2: not UTF-8"), (b"#" * 2_000_000, "MiB")])

@@ -69,7 +69,7 @@ def test_a_wrong_file_is_told_and_the_answer_is_no(run: Run, tmp_path: Path) -> 
     path.write_text("[detectors.close_wait_leek]\n")
     code, out, err = run("config", "check", "--config", str(path))
     assert (code, err) == (1, "")
-    assert out == f"{path}:1: unknown detector close_wait_leek; did you mean close_wait_leak?\n"
+    assert out == f"{path}:1: unknown detector detectors.close_wait_leek; did you mean close_wait_leak?\n"
     assert run("config", "show", "--config", str(path))[0] == 3
 
 

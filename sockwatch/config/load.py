@@ -1,0 +1,130 @@
+"""Read the config file: all that it sets, or every mistake that it makes."""
+
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sockwatch.config.check import Checker
+from sockwatch.config.forms import Known
+from sockwatch.config.lines import key_lines, line_of
+from sockwatch.diagnose.detector import Settings
+from sockwatch.diagnose.registry import load_detectors
+from sockwatch.errors import ConfigError, UsageError
+from sockwatch.model.printable import printable
+from sockwatch.model.settings import DaemonSettings
+
+DETECTORS = "detectors"
+_MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All settings: `detectors` has each detector's by its code, `daemon` all other tables."""
+
+    detectors: Mapping[str, Settings]
+    daemon: DaemonSettings = field(default_factory=DaemonSettings)
+
+
+def load(path: Path, defaults: Mapping[str, Settings], *, trusted: bool = False) -> Config:
+    """The defaults with what the file changes.
+
+    `trusted`: refuse a file that others may have written, for it says which programs are started.
+    Raises ConfigError with all mistakes at once; UsageError where the file cannot be read.
+    """
+    text = _read(path, trusted=trusted)
+    try:
+        tree = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # a number of 5000 digits is no TOMLDecodeError
+        raise ConfigError(_syntax(path, error)) from None
+    variants = {code: load_detectors()[code].variants if code in load_detectors() else () for code in defaults}
+    checker = Checker(Known(variants=variants))
+    daemon = checker.table(tree, DaemonSettings(), (), besides=(DETECTORS,))
+    detectors = _detectors(tree.get(DETECTORS, {}), defaults, checker)
+    if checker.mistakes:
+        lines = key_lines(text)
+        numbered = sorted((line_of(lines, at) or 0, sentence) for at, sentence in checker.mistakes)
+        told = (f"{path}:{line}: {sentence}" if line else f"{path}: {sentence}" for line, sentence in numbered)
+        raise ConfigError(*map(printable, told))
+    return Config(detectors=detectors, daemon=daemon)
+
+
+def others_who_write(path: Path) -> str | None:
+    """Who but root and this user may change what the file says, as a sentence; None where nobody may.
+
+    Raises UsageError where it cannot be told.
+    """
+    try:
+        return _others(path, path.stat())
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+
+
+def _read(path: Path, *, trusted: bool) -> str:
+    try:
+        with path.open("rb") as file:
+            others = _others(path, os.fstat(file.fileno())) if trusted else None
+            data = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    if others is not None:
+        raise ConfigError(f"{path}: {others}; it says which programs are started, so nobody else may write it")
+    if len(data) > _MAX_BYTES:
+        raise ConfigError(f"{path}: larger than 1 MiB: this is no config file")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line}: not UTF-8") from None
+
+
+def _others(path: Path, opened: os.stat_result) -> str | None:
+    """The file as it was opened, and then the directories in which it could be replaced by another one."""
+    if (others := _writers(opened)) is not None:
+        return f"the file {others}"
+    for folder in path.resolve().parents:
+        found = folder.stat()
+        # In a sticky directory, as /tmp, nobody replaces the files of others (unlink(2), EPERM).
+        sticky = found.st_mode & stat.S_ISVTX and found.st_uid in {0, os.geteuid()}
+        read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
+        if not (sticky or read_only) and (others := _writers(found)) is not None:
+            return f"the directory {folder} {others}"
+    return None
+
+
+def _writers(found: os.stat_result) -> str | None:
+    if found.st_uid not in {0, os.geteuid()}:
+        return f"belongs to user {found.st_uid}"
+    if found.st_mode & stat.S_IWOTH:
+        return "may be written by everybody"
+    if found.st_mode & stat.S_IWGRP:
+        return f"may be written by group {found.st_gid}"
+    return None
+
+
+def _syntax(path: Path, error: ValueError | RecursionError) -> str:
+    """What tomllib says, with the line where it is looked for."""
+    if isinstance(error, RecursionError):
+        return f"{path}: nested too deep: this is no config file"
+    what, at, place = str(error).partition(" (at line ")
+    if numbers := re.fullmatch(r"([0-9]+), column ([0-9]+)\)", place):
+        return f"{path}:{numbers[1]}: {what} (column {numbers[2]})"
+    return f"{path}: {what}{at}{place}"
+
+
+def _detectors(table: object, defaults: Mapping[str, Settings], checker: Checker) -> Mapping[str, Settings]:
+    found: dict[str, Any] = dict(defaults)
+    if not isinstance(table, dict):
+        checker.mistakes.append(((DETECTORS,), f"{DETECTORS} is a table: [{DETECTORS}.CODE]"))
+        return found
+    for code, value in table.items():
+        at = (DETECTORS, code)
+        if code in defaults:
+            found[code] = checker.table(value, defaults[code], at)
+        else:
+            checker.unknown("detector", at, defaults)
+    return found
