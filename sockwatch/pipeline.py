@@ -10,6 +10,7 @@ from sockwatch.clock import Clock
 from sockwatch.diagnose.detector import Detector
 from sockwatch.diagnose.remember import remember
 from sockwatch.diagnose.run import diagnose, find_follow_up
+from sockwatch.diagnose.watch import Watched, watch
 from sockwatch.diagnose.what_if import rule, suppose
 from sockwatch.diagnose.window import Window
 from sockwatch.errors import UsageError
@@ -37,7 +38,8 @@ class Source(Protocol):
 class Pipeline:
     """Owns what is carried from step to step. `stage` says what is being done, for a deadline's message.
 
-    `also_name` chooses further sockets whose holders are looked up, for those who ask about one service. With
+    `also_name` chooses further sockets whose holders are looked up, for those who ask about one service. `watching`
+    puts into each report what is worth watching before it is a finding: port budgets and lingering peers. With
     `supposed`, sysctls by full name with other values than they have, each step is judged a second time as if they had
     them.
     """
@@ -50,12 +52,14 @@ class Pipeline:
         *,
         also_name: Callable[[SocketTable], SocketTable] | None = None,
         supposed: Mapping[str, str] | None = None,
+        watching: bool = False,
     ) -> None:
         self._source = source
         self._detectors = detectors
         self._clock = clock
         self._also_name = also_name
         self._supposed = supposed or {}
+        self._watching = watching
         self._asks = self._union_of_asks()
         self._timings_ms: dict[str, float] = {}
         self._history = History()
@@ -122,9 +126,10 @@ class Pipeline:
         snapshot = seen.current
         with self._during("diagnose"):
             findings, outcomes = diagnose(seen, self._detectors, self._failed)
+            watched = watch(seen) if self._watching else Watched()
         failed = [Gap(what=o.code, why=o.why, fatal=True) for o in outcomes if o.result is Result.FAILED]
         no_data = [Gap(what=o.code, why=o.why) for o in outcomes if o.result is Result.NO_DATA]
-        gaps = (*snapshot.gaps, *failed, *no_data)
+        gaps = (*snapshot.gaps, *failed, *no_data, *watched.gaps)
         namespaces = tuple(_count(snapshot, i) for i in range(len(snapshot.namespaces)))
         return Report(
             time=snapshot.time,
@@ -137,6 +142,8 @@ class Pipeline:
             gaps=gaps,
             namespaces=namespaces,
             outcomes=outcomes,
+            budgets=watched.budgets,
+            peers=watched.peers,
             timings_ms=dict(self._timings_ms),
         )
 

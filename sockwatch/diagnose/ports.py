@@ -133,11 +133,16 @@ def port_budgets(window: Window, at_least: float) -> Iterator[PortBudget]:
         yield from (budget for budget in window.once(_half_used) if budget.ratio >= at_least)
 
 
+def fullest_budgets(window: Window, at_least: float, most: int) -> tuple[PortBudget, ...]:
+    """As port_budgets, and of each namespace only so many, those with the most sockets."""
+    return _budgets(window, at_least, most)
+
+
 def _half_used(window: Window) -> tuple[PortBudget, ...]:
     return _budgets(window, HALF)
 
 
-def _budgets(window: Window, at_least: float) -> tuple[PortBudget, ...]:
+def _budgets(window: Window, at_least: float, most: int | None = None) -> tuple[PortBudget, ...]:
     found: list[PortBudget] = []
     sockets = window.sockets
     choosable = ranges(window.current)
@@ -153,7 +158,7 @@ def _budgets(window: Window, at_least: float) -> tuple[PortBudget, ...]:
         least = max(int(at_least * left.sum()), 1)
         rows = rows[crowded(least, *(column[rows] for column in (sockets.src_lo, sockets.dst_lo, sockets.dport)))]
         groups = group(*(column[rows] for column in destinations(sockets)))
-        for number in np.flatnonzero(groups.count >= least):
+        for number in np.argsort(-groups.count, kind="stable")[: int((groups.count >= least).sum())][:most]:
             users = sockets.take(rows[groups.index == number])
             reusable = _reusable(window, namespace, users) & ~known.bound[users.sport]
             others = np.ones(PORTS, np.bool_)

@@ -51,8 +51,47 @@ class NamespaceCounts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetUse:
+    """How many of the source ports of one address towards one destination are used.
+
+    `destination` is ADDR:PORT, or `*` for the ports of one source address that bind() to port 0 chooses from, which all
+    destinations share. `seconds_left` is until none is left at the present churn; None where no end is in sight.
+    """
+
+    netns: str
+    source: str
+    destination: str
+    used: int
+    usable: int
+    seconds_left: float | None = None
+
+    @property
+    def ratio(self) -> float:
+        """The used share, 0 to 1."""
+        return self.used / self.usable if self.usable else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerCount:
+    """Sockets between the same two ends that have been in one of the states of closing for long.
+
+    `local` and `peer` are ADDR:PORT; the port of the end that called connect() is `*`. Of those that are left over when
+    there are too many different ends, both are `*` alone.
+    """
+
+    netns: str
+    local: str
+    peer: str
+    state: State
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """The result of one pipeline step, worst finding first."""
+    """The result of one pipeline step, worst finding first.
+
+    `budgets`, fullest first, and `peers`, most sockets first, are empty unless the pipeline is `watching`.
+    """
 
     time: float
     host: str
@@ -64,6 +103,8 @@ class Report:
     gaps: tuple[Gap, ...] = ()
     namespaces: tuple[NamespaceCounts, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
+    budgets: tuple[BudgetUse, ...] = ()
+    peers: tuple[PeerCount, ...] = ()
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     what_if: "WhatIf | None" = None
 
