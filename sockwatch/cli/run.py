@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sockwatch.cli.check import DEFAULT_CONFIG, configured_detectors
+from sockwatch.cli.check import DEFAULT_CONFIG, default_config
 
 if TYPE_CHECKING:
     from sockwatch.cli.parser import Parser
@@ -59,17 +59,23 @@ def run(options: argparse.Namespace) -> int:
 
 def _load(options: argparse.Namespace) -> "Setup":
     """What the config says, and the options, which win. Raises UsageError."""
+    from sockwatch.config import Config, load
     from sockwatch.daemon.poller import Setup
-    from sockwatch.model.settings import DaemonSettings
+    from sockwatch.diagnose.registry import load_detectors
 
-    detectors = configured_detectors(options.config)
-    settings = DaemonSettings()
-    web = settings.web
+    detectors = load_detectors()
+    defaults = {code: detector.settings for code, detector in detectors.items()}
+    path = options.config or default_config()
+    config = Config(detectors=defaults) if path is None else load(path, defaults, trusted=True)
+    web = config.daemon.web
     if options.web_listen_address:
         web = replace(web, listen=tuple(options.web_listen_address))
     if options.web_config_file is not None:
         web = replace(web, config_file=options.web_config_file)
-    return Setup(detectors=detectors, settings=replace(settings, web=web))
+    return Setup(
+        detectors={code: replace(detector, settings=config.detectors[code]) for code, detector in detectors.items()},
+        settings=replace(config.daemon, web=web),
+    )
 
 
 def _source_of(netns: str) -> "Source":

@@ -8,7 +8,7 @@ from sockwatch.clock import Clock
 from sockwatch.daemon.health import Health
 from sockwatch.daemon.poller import Poller, Setup
 from sockwatch.daemon.schedule import Schedule
-from sockwatch.model.poll import Poll
+from sockwatch.export.web.published import Published
 
 LONGEST_WAIT = 5.0
 """After so many seconds of waiting at most, the thread shows that it lives."""
@@ -30,7 +30,7 @@ class Collector(Thread):
         interval: float,
         clock: Clock,
         health: Health,
-        publish: Callable[[Poll], None],
+        publish: Callable[[Published], None],
         ended: Callable[[], None],
         longest_wait: float = LONGEST_WAIT,
     ) -> None:

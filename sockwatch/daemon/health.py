@@ -39,7 +39,6 @@ class Health:
 
     def metrics(self) -> Iterator[Metric]:
         """All of them, and those of the process."""
-        yield CounterMetricFamily("sockwatch_polls", "Looks at the sockets since the start.", value=self.polls)
         yield CounterMetricFamily("sockwatch_polls_failed", "Looks that could not read the sockets.", value=self.failed)
         yield CounterMetricFamily(
             "sockwatch_polls_skipped", "Looks left out because the one before took too long.", value=self.skipped

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from sockwatch.clock import Clock
 from sockwatch.daemon.collector import LONGEST_WAIT, Collector
@@ -16,7 +17,7 @@ from sockwatch.daemon.poller import Poller, Setup
 from sockwatch.daemon.service_manager import ServiceManager
 from sockwatch.daemon.verdict import verdict
 from sockwatch.errors import UsageError
-from sockwatch.model.poll import Poll
+from sockwatch.export.web.published import Published
 from sockwatch.pipeline import Source
 
 STOPPED, BROKEN, COULD_NOT = 0, 1, 3
@@ -38,6 +39,8 @@ class Surroundings:
     source_of: Callable[[str], Source]
     manager: ServiceManager
     health: Health
+    state: Path | None
+    """A directory of our own, or None where there is none that can be used."""
 
 
 class Daemon:
@@ -49,10 +52,10 @@ class Daemon:
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
         self._ready = asyncio.Event()
-        self._published: Poll | None = None
+        self._published: Published | None = None
         watchdog = around.manager.watchdog_seconds
         self._collector = Collector(
-            Poller(setup, source_of=around.source_of, clock=around.clock, health=around.health),
+            Poller(setup, source_of=around.source_of, clock=around.clock, health=around.health, state=around.state),
             interval=setup.settings.poll.interval,
             clock=around.clock,
             health=around.health,
@@ -103,19 +106,20 @@ class Daemon:
         if self.stuck:
             _log.warning("a look hangs and is left behind")
 
-    def _publish(self, poll: Poll) -> None:
+    def _publish(self, published: Published) -> None:
         """On the collector's thread: everybody who asks from now on gets this poll."""
-        self._published = poll
+        self._published = published
         self._tell_loop(self._after_poll)
 
     def _after_poll(self) -> None:
         if self._published is None:
             return
-        self._around.manager.status(verdict(self._published.report))
+        told = verdict(self._published.poll.report)
+        self._around.manager.status(told)
         if not self._ready.is_set():
             self._ready.set()
             self._around.manager.ready()
-            _log.info("%s", verdict(self._published.report))
+            _log.info("%s", told)
 
     def _tell_loop(self, function: Callable[[], None]) -> None:
         with suppress(RuntimeError):  # it is closed: the process is about to end

@@ -1,15 +1,23 @@
 """One poll: look, then hand what was seen to everybody who does something with it."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
 from typing import Any, TypeVar
+
+from prometheus_client.core import Metric
 
 from sockwatch.clock import Clock
 from sockwatch.daemon.finding_log import FindingLog
 from sockwatch.daemon.health import Health, Part
 from sockwatch.diagnose.detector import Detector
 from sockwatch.errors import DumpError, UsageError
+from sockwatch.export.alerts.book import AlertBook
+from sockwatch.export.metrics.exposition import Exposition, expose
+from sockwatch.export.metrics.page import render
+from sockwatch.export.web.published import Published
 from sockwatch.model.poll import Poll
 from sockwatch.model.report import Report
 from sockwatch.model.settings import DaemonSettings
@@ -17,6 +25,8 @@ from sockwatch.model.snapshot import Gap, Snapshot
 from sockwatch.pipeline import Pipeline, Source, failed_report, status_of
 
 T = TypeVar("T")
+
+_UNFORESEEN = "an error nobody foresaw; the log has its traceback"
 
 _log = logging.getLogger(__name__)
 
@@ -30,67 +40,98 @@ class Setup:
 
 
 class Poller:
-    """All that is called once a poll, on one thread. `source_of` gives the source for [poll] namespaces."""
+    """All that is called once a poll, on one thread. `source_of` gives the source for [poll] namespaces.
 
-    def __init__(self, setup: Setup, *, source_of: Callable[[str], Source], clock: Clock, health: Health) -> None:
+    `more` are metrics of parts that this one does not call.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        *,
+        source_of: Callable[[str], Source],
+        clock: Clock,
+        health: Health,
+        state: Path | None = None,
+        more: Callable[[], Iterable[Metric]] = tuple,
+    ) -> None:
         self._setup = setup
         self._source_of = source_of
         self._clock = clock
         self._health = health
-        self._log = FindingLog()
+        self._more = more
+        self._findings = FindingLog()
         self._told: dict[Part, str] = {}
         self._source = source_of(setup.settings.poll.namespaces)
-        self._pipeline = Pipeline(self._source, _watched(setup), clock)
+        self._pipeline = Pipeline(self._source, _watched(setup), clock, watching=True)
+        self._book = AlertBook(setup.settings.alerts, state and state / "alerts.json")
 
     def go_on_with(self, setup: Setup) -> None:
         """From the next poll on these settings; what is known of sockets and alerts stays."""
         if setup.settings.poll.namespaces != self._setup.settings.poll.namespaces:
             self._source = self._source_of(setup.settings.poll.namespaces)
         self._pipeline.go_on_with(self._source, _watched(setup))
+        self._book.configure(setup.settings.alerts)
         self._setup = setup
 
-    def poll(self) -> Poll:
-        """The whole round. Raises nothing that could be foreseen or not: a failed look is a poll without success."""
+    def poll(self) -> Published:
+        """The whole round; a look that fails, for whatever reason, is a poll without success."""
         time, monotonic = self._clock.unixtime(), self._clock.monotonic()
-        blind = failed_report(Gap(what="look", why="an error nobody foresaw; the log has it"), self._clock)
-        seen: tuple[Report, Snapshot | None] = (blind, None)
-        report, snapshot = self._guard(Part.LOOK, self._look, seen)
+        report, snapshot = self._guard(Part.LOOK, self._look) or (self._blind("internal error", _UNFORESEEN), None)
+        ended = self._clock.monotonic()
         self._health.polls += 1
         self._health.failed += snapshot is None
+        success = snapshot is not None
+        self._guard(Part.LOG, lambda: self._findings.take(report, success=success, monotonic=monotonic))
+        alerts = self._guard(
+            Part.ALERTS, lambda: self._book.take(report, success=success, time=time, monotonic=monotonic)
+        )
         poll = Poll(
             number=self._health.polls,
             time=time,
             monotonic=monotonic,
-            ended=self._clock.monotonic(),
+            ended=ended,
             interval=self._setup.settings.poll.interval,
             report=report,
             snapshot=snapshot,
+            alerts=alerts.alerts if alerts else (),
         )
-        self._guard(Part.LOG, lambda: self._log.take(report, success=poll.success, monotonic=monotonic), None)
-        return poll
+        self._guard(Part.ALERTS, self._book.save)
+        return Published(poll=poll, exposition=self._render(poll))
+
+    def _render(self, poll: Poll) -> Exposition:
+        def page() -> Exposition:
+            more = chain(self._health.metrics(), self._book.metrics(), self._more())
+            return render(poll, self._setup.settings.metrics, more)
+
+        # What is wrong with the page cannot be on it; what is counted about that can.
+        return self._guard(Part.METRICS, page) or expose(self._health.metrics())
 
     def _look(self) -> tuple[Report, Snapshot | None]:
         try:
             report = self._pipeline.step()
         except DumpError as error:
-            return failed_report(Gap(what="dump", why=str(error)), self._clock), None
+            return self._blind("dump", str(error)), None
         except UsageError as error:  # the namespace is not there, or may not be entered
-            return failed_report(Gap(what="namespace", why=str(error)), self._clock), None
+            return self._blind("namespace", str(error)), None
         ignored = {*self._setup.settings.poll.ignore}
         findings = tuple(f for f in report.findings if not ignored & {f.code, f.name})
         return replace(report, findings=findings, status=status_of(findings, report.gaps)), self._pipeline.snapshot
 
-    def _guard(self, part: Part, function: Callable[[], T], otherwise: T) -> T:
-        """What the function returns, or `otherwise`: an error in one exporter must not end the watching."""
+    def _blind(self, what: str, why: str) -> Report:
+        return failed_report(Gap(what=what, why=why), self._clock)
+
+    def _guard(self, part: Part, function: Callable[[], T]) -> T | None:
+        """What the function returns; None after an error nobody foresaw, which must not end the watching."""
         try:
             result = function()
-        except Exception as error:  # noqa: BLE001 - the daemon goes on; the error is logged and counted
+        except Exception as error:  # noqa: BLE001 - one broken exporter must not blind the others; logged and counted
             told = f"{type(error).__name__}: {error}"
             if self._told.get(part) != told:  # not at every poll the same
-                _log.exception("%s: an error nobody foresaw", part)
+                _log.exception("%s: %s", part, _UNFORESEEN)
             self._told[part] = told
             self._health.errors[part] += 1
-            return otherwise
+            return None
         self._told.pop(part, None)
         return result
 

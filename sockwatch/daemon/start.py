@@ -36,7 +36,9 @@ def run_daemon(
         held = _announce_capabilities()
         state = _open_state(setup, environment)
         health = Health(capabilities=held, state_usable=state is not None, reloaded=clock.unixtime())
-        around = Surroundings(clock=clock, load=load, source_of=source_of, manager=manager, health=health)
+        around = Surroundings(
+            clock=clock, load=load, source_of=source_of, manager=manager, health=health, state=state and state.path
+        )
         return asyncio.run(_serve(setup, around))
     except SockwatchError as error:
         log_mistakes(error)
