@@ -1,0 +1,34 @@
+"""/api/v1/report: what `sockwatch check --json` would have said at the last poll."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from sockwatch.export.json_report import report_text
+from sockwatch.export.web.health import not_ready
+from sockwatch.export.web.published import LastPublished, Published
+
+
+class _ReportBytes:
+    """Rendered for the first who asks, kept until the next poll."""
+
+    def __init__(self) -> None:
+        self._of: Published | None = None
+        self._body = b""
+
+    def of(self, last: Published) -> bytes:
+        if self._of is not last:
+            self._body = report_text(last.poll.report).encode()
+            self._of = last
+        return self._body
+
+
+def routes(published: LastPublished) -> list[Route]:
+    """One route."""
+    rendered = _ReportBytes()
+
+    async def report(_: Request) -> Response:
+        last = published()
+        return not_ready() if last is None else Response(rendered.of(last), media_type="application/json")
+
+    return [Route("/api/v1/report", report, methods=["GET"])]
