@@ -16,6 +16,7 @@ from sockwatch.daemon.log import log_mistakes
 from sockwatch.daemon.poller import Poller, Setup
 from sockwatch.daemon.service_manager import ServiceManager
 from sockwatch.daemon.verdict import verdict
+from sockwatch.daemon.web import Web
 from sockwatch.errors import UsageError
 from sockwatch.export.web.published import Published
 from sockwatch.pipeline import Source
@@ -53,9 +54,22 @@ class Daemon:
         self._reload = asyncio.Event()
         self._ready = asyncio.Event()
         self._published: Published | None = None
+        self._web = Web(
+            setup.settings.web,
+            published=lambda: self._published,
+            clock=around.clock,
+            inherited=around.manager.inherited,
+        )
         watchdog = around.manager.watchdog_seconds
         self._collector = Collector(
-            Poller(setup, source_of=around.source_of, clock=around.clock, health=around.health, state=around.state),
+            Poller(
+                setup,
+                source_of=around.source_of,
+                clock=around.clock,
+                health=around.health,
+                state=around.state,
+                more=self._web.metrics,
+            ),
             interval=setup.settings.poll.interval,
             clock=around.clock,
             health=around.health,
@@ -69,6 +83,9 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._told_to_stop)
         self._loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        self._web.start()
+        for address in self._web.addresses:
+            _log.info("listening on %s", address)
         self._collector.start()
         stop = asyncio.create_task(self._stop.wait())
         work = [asyncio.create_task(self._reload_when_told())]
@@ -102,7 +119,7 @@ class Daemon:
         self._around.manager.stopping()
         _log.info("stopping")
         self._collector.stop()
-        await asyncio.to_thread(self._collector.join, STOP_SECONDS)
+        await asyncio.gather(asyncio.to_thread(self._collector.join, STOP_SECONDS), self._web.stop())
         if self.stuck:
             _log.warning("a look hangs and is left behind")
 
@@ -152,4 +169,6 @@ class Daemon:
             self._around.manager.ready()
 
     async def _use(self, setup: Setup) -> None:
+        """Everything from this setup, or, where it raises UsageError, nothing."""
+        await self._web.change(setup.settings.web)
         await asyncio.wrap_future(self._collector.go_on_with(setup))

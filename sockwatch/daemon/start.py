@@ -37,7 +37,12 @@ def run_daemon(
         state = _open_state(setup, environment)
         health = Health(capabilities=held, state_usable=state is not None, reloaded=clock.unixtime())
         around = Surroundings(
-            clock=clock, load=load, source_of=source_of, manager=manager, health=health, state=state and state.path
+            clock=clock,
+            load=load,
+            source_of=source_of,
+            manager=manager,
+            health=health,
+            state=state.path if state else None,
         )
         return asyncio.run(_serve(setup, around))
     except SockwatchError as error:

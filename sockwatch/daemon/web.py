@@ -1,0 +1,104 @@
+"""The web server over its whole life: settings may change, and what still listens goes on listening."""
+
+import socket
+from collections.abc import Iterator, Sequence
+
+from prometheus_client.core import Metric
+
+from sockwatch.clock import Clock
+from sockwatch.errors import UsageError
+from sockwatch.export.web.listening import listen
+from sockwatch.export.web.published import LastPublished
+from sockwatch.export.web.server import WebServer
+from sockwatch.export.web.site import build_site
+from sockwatch.model.settings import WebSettings
+
+STOP_SECONDS = 3.0
+"""How long answers that are under way may still take."""
+
+
+class Web:
+    """Serves the last poll. `inherited` sockets listen instead of the settings' addresses.
+
+    Raises UsageError where it cannot listen, ConfigError where the web config file is wrong.
+    """
+
+    def __init__(
+        self,
+        settings: WebSettings,
+        *,
+        published: LastPublished,
+        clock: Clock,
+        inherited: Sequence[socket.socket] = (),
+    ) -> None:
+        self._site = build_site(published)
+        self._clock = clock
+        self._inherited = tuple(inherited)
+        self._settings = settings
+        self._sockets: dict[str, list[socket.socket]] = {}
+        self._listen(settings.listen)
+        self._server = self._serve(settings)
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """What it listens on."""
+        return self._server.addresses
+
+    def start(self) -> None:
+        """Accept connections; belongs, as all that follows, to the event loop's thread."""
+        self._server.start()
+
+    async def change(self, settings: WebSettings) -> None:
+        """Use these settings. Raises as the constructor does; then everything is as it was."""
+        if settings == self._settings:
+            return
+        opened = self._listen(settings.listen)
+        try:
+            server = self._serve(settings)
+        except UsageError:
+            self._close(opened)
+            raise
+        old, self._server, self._settings = self._server, server, settings
+        server.start()
+        self._close([address for address in self._sockets if address not in settings.listen])
+        await old.stop(STOP_SECONDS)
+
+    async def stop(self) -> None:
+        """No connection is left afterwards."""
+        self._close([*self._sockets])
+        await self._server.stop(STOP_SECONDS)
+
+    def metrics(self) -> Iterator[Metric]:
+        """What the server says about itself."""
+        return self._server.metrics()
+
+    def _listen(self, addresses: Sequence[str]) -> list[str]:
+        """Listen on those that are new, and name them."""
+        if self._inherited:
+            return []
+        new: list[str] = []
+        try:
+            for address in dict.fromkeys(addresses):
+                if address not in self._sockets:
+                    self._sockets[address] = listen([address])
+                    new.append(address)
+        except UsageError:
+            self._close(new)
+            raise
+        return new
+
+    def _close(self, addresses: Sequence[str]) -> None:
+        for address in addresses:
+            for listener in self._sockets.pop(address):
+                listener.close()
+
+    def _serve(self, settings: WebSettings) -> WebServer:
+        """A server on copies of the sockets, because it closes its own when it stops."""
+        every = self._inherited or [s for address in dict.fromkeys(settings.listen) for s in self._sockets[address]]
+        copies = [listener.dup() for listener in every]
+        try:
+            return WebServer(self._site, settings, clock=self._clock, sockets=copies)
+        except UsageError:
+            for copy in copies:
+                copy.close()
+            raise
