@@ -17,7 +17,7 @@ from sockwatch.export.web.gate import STREAM_KEY
 from sockwatch.export.web.limits import Limits
 from sockwatch.export.web.protection import Protection
 from sockwatch.export.web.security_headers import security_headers
-from sockwatch.export.web.tls import allowed
+from sockwatch.export.web.tls import names
 
 _log = logging.getLogger(__name__)
 _log.setLevel(logging.ERROR)
@@ -100,7 +100,7 @@ class Connection(H11Protocol):
         super().connection_made(transport)
         self._made = transport
         sans = self.protection.client_sans
-        if sans and not allowed(transport.get_extra_info("peercert"), sans):
+        if sans and not sans & names(transport.get_extra_info("peercert")):
             self._counts.closed["client_name"] += 1
             transport.abort()
 

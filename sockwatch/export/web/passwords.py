@@ -3,11 +3,12 @@
 import asyncio
 import base64
 import binascii
+import contextlib
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 
 import bcrypt
@@ -54,8 +55,26 @@ def is_hash(text: str) -> bool:
     return _HASH.fullmatch(text) is not None
 
 
+async def _same(password: bytes, hashed: bytes) -> bool:
+    """Ask bcrypt in a thread that does not keep the process alive: with a high cost it takes many seconds."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[bool] = loop.create_future()
+
+    def settle(same: bool) -> None:  # noqa: FBT001 - a callback
+        if not answer.done():
+            answer.set_result(same)
+
+    def compare() -> None:
+        same = bcrypt.checkpw(password, hashed)
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(settle, same)
+
+    threading.Thread(target=compare, name="sockwatch-bcrypt", daemon=True).start()
+    return await answer
+
+
 class Passwords:
-    """Users with their hashes. bcrypt runs in one thread of its own; its answers are remembered, right ones for good.
+    """Users with their hashes. bcrypt runs in one thread at a time; its answers are remembered, right ones for good.
 
     What is remembered is a keyed digest: the passwords themselves are not kept.
     """
@@ -70,7 +89,6 @@ class Passwords:
         self._running: dict[bytes, tuple[str, asyncio.Task[bool]]] = {}
         self._turn = asyncio.Lock()
         self._rest_until = 0.0
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sockwatch-bcrypt")
 
     async def judge(self, user: str, password: bytes, client: str) -> Verdict:
         """Whether this is one of the users. `client` is the address that asks: no one of them can take all places."""
@@ -88,20 +106,13 @@ class Passwords:
         right = await asyncio.shield(self._running[digest][1])
         return Verdict.RIGHT if right else Verdict.WRONG
 
-    def close(self) -> None:
-        """End the thread, once what it is at is done."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
-
     async def _compare(self, digest: bytes, user: str, password: bytes) -> bool:
         try:
             async with self._turn:
                 await asyncio.sleep(max(0.0, self._rest_until - self._clock.monotonic()))
                 began = self._clock.monotonic()
                 hashed = self._users.get(user, self._nobody)
-                same = await asyncio.get_running_loop().run_in_executor(
-                    self._thread, bcrypt.checkpw, password[:_MOST_BYTES], hashed.encode()
-                )
-                right = same and user in self._users
+                right = await _same(password[:_MOST_BYTES], hashed.encode()) and user in self._users
                 if right:
                     self._right.add(digest)
                 else:

@@ -7,6 +7,7 @@ import resource
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from prometheus_client.core import Metric
 from starlette.types import ASGIApp
@@ -20,9 +21,11 @@ from sockwatch.export.web.gate import Gate
 from sockwatch.export.web.hosts import Hosts
 from sockwatch.export.web.limits import Limits
 from sockwatch.export.web.listening import listen, shown
-from sockwatch.export.web.protection import CurrentProtection, Protection
+from sockwatch.export.web.protection import Protection
+from sockwatch.export.web.web_config_file import WebConfigFile
 from sockwatch.model.settings import WebSettings
 
+_NONE = Protection()
 _log = logging.getLogger(__name__)
 _ACCEPTS_AT_ONCE = 16
 _OUT_OF_FILES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -49,7 +52,8 @@ class WebServer:
     ) -> None:
         self._clock = clock
         self._limits = _limits(settings, limits)
-        self._protection: CurrentProtection = Protection
+        self._file = _file(settings, clock)
+        self._settings = settings
         self._counts = Counts()
         self._gate = Gate(
             site,
@@ -116,10 +120,23 @@ class WebServer:
         if self._sweep is not None:
             self._sweep.cancel()
 
+    def reload(self, settings: WebSettings) -> None:
+        """Take over all but the addresses. Raises ConfigError or UsageError, and then nothing has changed."""
+        if settings.config_file != self._settings.config_file:
+            self._file = _file(settings, self._clock)
+        self._settings = settings
+        self._limits = _limits(settings, self._limits)
+        self._gate.limits, self._gate.hosts = self._limits, Hosts(settings.hosts)
+
     def metrics(self) -> Iterator[Metric]:
         """What it says about itself."""
         self._counts.connections = len(self._open)
         yield from self._counts.metrics()
+        if self._file is not None:
+            yield from self._file.metrics()
+
+    def _protection(self) -> Protection:
+        return _NONE if self._file is None else self._file.current()
 
     async def _closed(self, within: float) -> None:
         self._all_closed.clear()
@@ -216,6 +233,10 @@ class WebServer:
         self._pauses[listener] = self._loop.call_later(
             _PAUSE_SECONDS, self._loop.add_reader, listener, self._accept, listener
         )
+
+
+def _file(settings: WebSettings, clock: Clock) -> WebConfigFile | None:
+    return WebConfigFile(Path(settings.config_file), clock=clock) if settings.config_file else None
 
 
 def _limits(settings: WebSettings, limits: Limits) -> Limits:

@@ -1,0 +1,38 @@
+"""Reading a file that somebody named in a config: regular, not too large, and without waiting."""
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from sockwatch.errors import UsageError
+
+_MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileContent:
+    """What is in a file, and whether every user of this host may read it."""
+
+    data: bytes
+    public: bool
+
+
+def read_regular(path: Path) -> FileContent:
+    """Raises UsageError where that cannot be."""
+    try:
+        with open(path, "rb", opener=_open_at_once) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise UsageError(f"{path}: no regular file")
+            data = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    if len(data) > _MAX_BYTES:
+        raise UsageError(f"{path}: larger than 1 MiB")
+    return FileContent(data=data, public=bool(status.st_mode & stat.S_IROTH))
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Opening a FIFO would wait for its writer."""
+    return os.open(path, flags | os.O_NONBLOCK)
