@@ -74,8 +74,13 @@ FINDING_OLDEST = Family(
 SERIES_FOLDED = Family(
     name="sockwatch_series_folded",
     labels=("metric",),
-    meaning="Series that were joined into other ones, or left out where joined ones would mean nothing",
+    meaning='Series that have no place of their own, because of the limits in [metrics], and are joined into "other"',
     source="sockwatch",
+)
+NAMESPACES = Family(
+    name="sockwatch_namespaces",
+    meaning="Network namespaces that the last poll looked at",
+    source="/run/netns and /proc/PID/ns/net",
 )
 SOCKETS = Family(
     name="sockwatch_sockets",
@@ -102,6 +107,26 @@ PROCESS_SOCKETS = Family(
     meaning='TCP sockets by the oldest process that holds them; process="" are those that no known process holds, '
     "as in TIME_WAIT",
     source="inet_diag and /proc/PID/fd",
+)
+PORT_BUDGET_USED_RATIO = Family(
+    name="sockwatch_port_budget_used_ratio",
+    labels=("netns", "source", "destination"),
+    meaning="Source ports that are used as a share of those that connect() can use from one address to one "
+    'destination, from a tenth on; destination="*" are those that bind() to port 0 can use',
+    source="inet_diag, net.ipv4.ip_local_port_range and further sysctls",
+)
+PORT_BUDGET_LEFT = Family(
+    name="sockwatch_port_budget_left_seconds",
+    labels=("netns", "source", "destination"),
+    meaning="How long the source ports last at the churn between the last two polls; absent where no end is in sight",
+    source="inet_diag, net.ipv4.ip_local_port_range and further sysctls",
+)
+PEER_SOCKETS = Family(
+    name="sockwatch_peer_sockets",
+    labels=("netns", "local", "peer", "state"),
+    meaning="TCP sockets that have been in a state of closing for long, by their two ends; the port of the end that "
+    "called connect() is *",
+    source="inet_diag, tcp_info and earlier polls",
 )
 TCP_ORPHANS = Family(
     name="sockwatch_tcp_orphans",

@@ -5,12 +5,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from prometheus_client.core import Metric
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as TEXT, generate_latest as text_page
-from prometheus_client.openmetrics.exposition import (
-    CONTENT_TYPE_LATEST as OPENMETRICS,
-    generate_latest as openmetrics_page,
-)
-from prometheus_client.registry import Collector
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as TEXT
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as OPENMETRICS
+from prometheus_client.samples import Sample
+from prometheus_client.utils import floatToGoString
 
 _GZIP_LEVEL = 1
 """Half as large again as at level 9, and eight times as fast."""
@@ -40,27 +38,36 @@ class Exposition:
         return body, kind, "gzip" if zipped else ""
 
 
-class _Page(Collector):
-    """What the library renders: a registry that has these metrics and no others."""
-
-    def __init__(self, metrics: Iterable[Metric]) -> None:
-        self._metrics = tuple(metrics)
-
-    def collect(self) -> Iterable[Metric]:
-        return self._metrics
-
-
 def expose(metrics: Iterable[Metric]) -> Exposition:
-    """Every form of a page with these metrics."""
-    page = _Page(metrics)
-    text = text_page(page)
-    openmetrics: bytes = openmetrics_page(page)  # type: ignore[no-untyped-call] # the library has no types for it
-    return Exposition(
-        text=text,
-        text_gzip=gzip.compress(text, _GZIP_LEVEL, mtime=0),
-        openmetrics=openmetrics,
-        openmetrics_gzip=gzip.compress(openmetrics, _GZIP_LEVEL, mtime=0),
-    )
+    """Every form of a page with these metrics, which are counters and gauges."""
+    text, openmetrics = [], []
+    for metric in metrics:
+        samples = "".join(map(_line, metric.samples))
+        meaning = metric.documentation.replace("\\", r"\\").replace("\n", r"\n")
+        name = f"{metric.name}_total" if metric.type == "counter" else metric.name
+        text.append(f"# HELP {name} {meaning}\n# TYPE {name} {metric.type}\n{samples}")
+        meaning = meaning.replace('"', r"\"")
+        openmetrics.append(f"# HELP {metric.name} {meaning}\n# TYPE {metric.name} {metric.type}\n{samples}")
+    bodies = "".join(text).encode(), "".join((*openmetrics, "# EOF\n")).encode()
+    zipped = [gzip.compress(body, _GZIP_LEVEL, mtime=0) for body in bodies]
+    return Exposition(text=bodies[0], text_gzip=zipped[0], openmetrics=bodies[1], openmetrics_gzip=zipped[1])
+
+
+def _line(sample: Sample) -> str:
+    """One sample, which both formats write alike.
+
+    The library's encoders would do it once for each, in five times the time: they look for names that need escaping,
+    and no name of ours does. That took longer than all else of a poll of some thousand sockets.
+    """
+    value: str = floatToGoString(sample.value)  # type: ignore[no-untyped-call] # the library has no types for it
+    if not sample.labels:
+        return f"{sample.name} {value}\n"
+    pairs = ",".join([f'{name}="{_escape(label)}"' for name, label in sorted(sample.labels.items())])
+    return f"{sample.name}{{{pairs}}} {value}\n"
+
+
+def _escape(label: str) -> str:
+    return label.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
 def _prefers_openmetrics(accept: str) -> bool:

@@ -32,6 +32,9 @@ class Folded:
     series: int
 
 
+NOTHING = Folded(shown=(), series=0)
+
+
 def fold(
     numbers: Numbers,
     weight: Numbers,
@@ -48,18 +51,15 @@ def fold(
     `numbers` has a row a subject and a column a series, `weight` says which subjects are shown: of equal weight those
     that come first, so subjects come in an order that does not depend on the look; a weight of NaN is never shown.
     `labels` makes the labels of one subject, `rest` is for each subject the index in `rests` of what it is folded into.
-    There are never more series than `cap`: if need be fewer subjects are shown, and all rests become one.
+    There are never more series than `cap`: if need be all rests become one, and fewer subjects are shown.
     """
     subjects, width = numbers.shape
     room = max(cap, LEAST_CAP) // max(width, 1)
     order = np.argsort(-weight, kind="stable")  # NaN sorts last
-    showable = int((~np.isnan(weight)).sum())
-    shown = min(top, showable)
-    if shown < subjects or subjects > room:
-        needed = len(np.unique(rest[order[min(shown, room) :]]))
-        if needed >= room:
-            rest, rests, needed = np.zeros(subjects, np.intp), (tuple(OTHER for _ in rests[0]),), 1
-        shown = min(shown, room - needed)
+    shown = min(top, int((~np.isnan(weight)).sum()))
+    if shown + len(np.unique(rest[order[shown:]])) > room:
+        rest, rests = np.zeros(subjects, np.intp), (tuple(OTHER for _ in rests[0]),)
+        shown = min(shown, room - 1)
     own, left = order[:shown], order[shown:]
     rows: dict[Labels, Numbers] = {}
 

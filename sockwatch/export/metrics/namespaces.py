@@ -11,44 +11,42 @@ from sockwatch.model.snapshot import Namespace, Snapshot
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Namespaces:
-    """`names` are label values; `number` is for each namespace of the look the index of its name.
+    """`own` are the label values of those that have series of their own, `shown` the namespaces they stand for.
 
-    `shown` are the namespaces with a name of their own. The last name is OTHER if there are others, `others` of them.
+    `number` is for each namespace of the look the index of its label in `labels`, and `others` is how many are OTHER.
     """
 
-    names: tuple[str, ...]
-    number: NDArray[np.intp]
+    own: tuple[str, ...]
     shown: tuple[tuple[str, Namespace], ...]
+    number: NDArray[np.intp]
     others: int
 
     @property
-    def numbers_shown(self) -> int:
-        """How many names stand for one namespace each; those before OTHER."""
-        return len(self.names) - (self.names[-1:] == (OTHER,))
+    def labels(self) -> tuple[str, ...]:
+        """What a namespace may be shown as; OTHER is the last."""
+        return (*self.own, OTHER)
+
+    def number_of(self, netns: str) -> int:
+        """The index in `labels` of a namespace by its name."""
+        name = label(netns)
+        return self.own.index(name) if name in self.own else len(self.own)
 
 
 def choose_namespaces(snapshot: Snapshot, most: int) -> Namespaces:
-    """At most so many have a name of their own; of equally large ones those that come first by name."""
+    """At most so many have series of their own; of equally large ones those that come first by name."""
     every = snapshot.namespaces
     counts = np.bincount(snapshot.sockets.netns, minlength=len(every)).tolist()
     order = sorted(range(len(every)), key=lambda i: (not every[i].initial, -counts[i], every[i].name, every[i].inode))
-    names: dict[str, int] = {}
-    shown: list[tuple[str, Namespace]] = []
-    number = np.zeros(len(every), np.intp)
-    others: list[int] = []
+    shown: dict[str, Namespace] = {}
     for i in order:
         name = label(every[i].name)
-        if name == OTHER or (name not in names and len(names) >= most):
-            others.append(i)
-        elif name in names:
-            number[i] = names[name]  # two that look alike are one
-        else:
-            number[i] = names[name] = len(names)
-            shown.append((name, every[i]))
-    number[others] = len(names)
+        if name != OTHER and name not in shown and len(shown) < most:  # two that look alike are one
+            shown[name] = every[i]
+    own = tuple(shown)
+    number = [own.index(name) if (name := label(n.name)) in shown else len(own) for n in every]
     return Namespaces(
-        names=(*names, OTHER) if others else tuple(names),
-        number=number,
-        shown=tuple(sorted(shown, key=lambda pair: pair[0])),
-        others=len(others),
+        own=own,
+        shown=tuple(sorted(shown.items(), key=lambda pair: pair[0])),
+        number=np.array(number, np.intp),
+        others=number.count(len(own)),
     )

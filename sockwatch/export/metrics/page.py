@@ -3,16 +3,17 @@
 import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping
+from math import isnan
 
 from prometheus_client.core import Metric
 
 from sockwatch import __version__
 from sockwatch.export.metrics import catalog
 from sockwatch.export.metrics.exposition import Exposition, expose
-from sockwatch.export.metrics.family import Family
+from sockwatch.export.metrics.family import Family, Row
 from sockwatch.export.metrics.folding import LEAST_CAP, Folded, Labels
 from sockwatch.export.metrics.kernel_counters import kernel_counters
-from sockwatch.export.metrics.labels import label
+from sockwatch.export.metrics.labels import OTHER, label
 from sockwatch.export.metrics.namespaces import Namespaces, choose_namespaces
 from sockwatch.export.metrics.socket_counts import (
     FAMILIES,
@@ -22,6 +23,7 @@ from sockwatch.export.metrics.socket_counts import (
     socket_counts,
     spread,
 )
+from sockwatch.export.metrics.watched import CLOSING, budget_ratios, peer_counts
 from sockwatch.model.finding import Severity
 from sockwatch.model.poll import Poll
 from sockwatch.model.report import Report, Result
@@ -37,10 +39,10 @@ def render(poll: Poll, settings: MetricsSettings, more: Iterable[Metric] = ()) -
 
     A poll that failed tells only about itself: what it could not see is absent, and Prometheus marks it stale.
     """
-    metrics = [*_about_the_poll(poll), *_verdicts(poll.report)]
+    metrics = [*_about_the_poll(poll), *_verdicts(poll.report, settings)]
     if poll.snapshot is not None:
-        metrics += _Look(poll.snapshot, settings).metrics()
-    return expose([*metrics, *map(_safe, more)])
+        metrics += _Look(poll.snapshot, poll.report, settings).metrics()
+    return expose([*(metric for metric in metrics if metric.samples), *map(_safe, more)])
 
 
 def _about_the_poll(poll: Poll) -> Iterator[Metric]:
@@ -55,11 +57,8 @@ def _about_the_poll(poll: Poll) -> Iterator[Metric]:
     yield catalog.POLLS.fill([((), float(poll.number))])
 
 
-def _verdicts(report: Report) -> Iterator[Metric]:
-    gaps: dict[str, int] = {}
-    for gap in report.gaps:
-        gaps[label(gap.what)] = gaps.get(label(gap.what), 0) + gap.count
-    yield catalog.GAPS.fill(((what,), float(count)) for what, count in sorted(gaps.items()))
+def _verdicts(report: Report, settings: MetricsSettings) -> Iterator[Metric]:
+    yield catalog.GAPS.fill(_gaps(report, max(settings.max_series, LEAST_CAP)))
     yield catalog.DETECTOR_SUCCESS.fill(
         ((outcome.code,), float(outcome.result is not Result.FAILED)) for outcome in report.outcomes
     )
@@ -77,11 +76,22 @@ def _verdicts(report: Report) -> Iterator[Metric]:
     yield catalog.FINDING_OLDEST.fill(oldest.items())
 
 
+def _gaps(report: Report, most: int) -> Iterator[Row]:
+    counts: dict[str, int] = {}
+    for gap in report.gaps:
+        what = label(gap.what)
+        if what not in counts and len(counts) >= most - 1:
+            what = OTHER
+        counts[what] = counts.get(what, 0) + gap.count
+    yield from (((what,), float(count)) for what, count in sorted(counts.items()))
+
+
 class _Look:
     """What the sockets, counters and sysctls of one look tell."""
 
-    def __init__(self, snapshot: Snapshot, settings: MetricsSettings) -> None:
+    def __init__(self, snapshot: Snapshot, report: Report, settings: MetricsSettings) -> None:
         self._snapshot = snapshot
+        self._report = report
         self._settings = settings
         self._folded: dict[str, int] = {}
         width = len(FAMILIES) * len(State)
@@ -90,23 +100,29 @@ class _Look:
 
     def metrics(self) -> Iterator[Metric]:
         snapshot, namespaces, settings = self._snapshot, self._namespaces, self._settings
+        yield catalog.NAMESPACES.fill([((), float(len(snapshot.namespaces)))])
         yield catalog.SOCKETS.fill(socket_counts(snapshot, namespaces).items())
-        self._folded[catalog.SOCKETS.name] = max(namespaces.others - 1, 0) * len(FAMILIES) * len(State)
+        self._folded[catalog.SOCKETS.name] = namespaces.others * len(FAMILIES) * len(State)
         yield self._by_state(catalog.LISTENER_SOCKETS, listener_counts(snapshot, namespaces, settings))
         yield self._single(catalog.LISTENER_QUEUE_RATIO, queue_ratios(snapshot, namespaces, settings))
         yield self._by_state(catalog.PROCESS_SOCKETS, process_counts(snapshot, settings))
+        used, left = budget_ratios(self._report.budgets, namespaces, settings)
+        yield self._single(catalog.PORT_BUDGET_USED_RATIO, used)
+        yield self._single(catalog.PORT_BUDGET_LEFT, left)
+        yield self._by_state(catalog.PEER_SOCKETS, peer_counts(self._report.peers, namespaces, settings), CLOSING)
         yield from kernel_counters(namespaces)
         yield from _host_figures(snapshot)
         yield from _limits(namespaces)
         yield catalog.SERIES_FOLDED.fill(((name,), float(count)) for name, count in sorted(self._folded.items()))
 
-    def _by_state(self, family: Family, folded: Folded) -> Metric:
+    def _by_state(self, family: Family, folded: Folded, states: Iterable[State] = State) -> Metric:
         self._folded[family.name] = folded.series
-        return family.fill(spread(folded.shown).items())
+        return family.fill(spread(folded.shown, states).items())
 
     def _single(self, family: Family, folded: Folded) -> Metric:
         self._folded[family.name] = folded.series
-        return family.fill((labels, float(numbers[0])) for labels, numbers in folded.shown)
+        rows = ((labels, float(numbers[0])) for labels, numbers in folded.shown)
+        return family.fill((labels, number) for labels, number in rows if not isnan(number))
 
 
 def _host_figures(snapshot: Snapshot) -> Iterator[Metric]:

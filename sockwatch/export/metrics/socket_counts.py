@@ -1,9 +1,11 @@
 """How many sockets there are in each state: by family, by listening port, by process."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
-from sockwatch.export.metrics.folding import Folded, Join, Labels, Numbers, fold
+from sockwatch.export.metrics.folding import NOTHING, Folded, Join, Labels, Numbers, fold
 from sockwatch.export.metrics.labels import OTHER, label
 from sockwatch.export.metrics.namespaces import Namespaces
 from sockwatch.model.address import address_text, endpoint_text
@@ -25,9 +27,10 @@ def socket_counts(snapshot: Snapshot, namespaces: Namespaces) -> dict[Labels, fl
     index = namespaces.number.astype(np.int32)[sockets.netns]
     index *= len(FAMILIES)
     index += sockets.family == _AF_INET6
-    counts = _by_state(snapshot, index, sockets.state, len(namespaces.names) * len(FAMILIES))
-    subjects = [(name, family) for name in namespaces.names for family in FAMILIES]
-    return spread(tuple(zip(subjects, counts, strict=True)))
+    names = namespaces.labels if namespaces.others else namespaces.own
+    counts = _by_state(snapshot, index, sockets.state, len(names) * len(FAMILIES))
+    subjects = [(name, family) for name in names for family in FAMILIES]
+    return spread(tuple(zip(subjects, counts, strict=True)), State)
 
 
 def listener_counts(snapshot: Snapshot, namespaces: Namespaces, settings: MetricsSettings) -> Folded:
@@ -40,19 +43,19 @@ def listener_counts(snapshot: Snapshot, namespaces: Namespaces, settings: Metric
     keys = namespaces.number.astype(np.uint32)[sockets.netns[rows]] << np.uint32(16) | sockets.sport[rows]
     ports = np.unique(keys[listened[rows]])
     if not len(ports):
-        return Folded(shown=(), series=0)
+        return NOTHING
     at = np.minimum(np.searchsorted(ports, keys), len(ports) - 1)
     on = np.flatnonzero(ports[at] == keys)
     counts = _by_state(snapshot, at[on], sockets.state[rows[on]], len(ports))
     netns = (ports >> np.uint32(16)).astype(np.intp)
     weight = counts.sum(axis=1, where=~np.isnan(counts))
-    weight[netns >= namespaces.numbers_shown] = np.nan
+    weight[netns >= len(namespaces.own)] = np.nan
     return fold(
         counts,
         weight,
-        labels=lambda i: (namespaces.names[netns[i]], str(int(ports[i]) & 0xFFFF)),
+        labels=lambda i: (namespaces.labels[netns[i]], str(int(ports[i]) & 0xFFFF)),
         rest=netns,
-        rests=[(name, OTHER) for name in namespaces.names],
+        rests=[(name, OTHER) for name in namespaces.labels],
         top=settings.top,
         cap=settings.max_series,
     )
@@ -62,7 +65,7 @@ def queue_ratios(snapshot: Snapshot, namespaces: Namespaces, settings: MetricsSe
     """By (netns, listener): the fullest accept queues."""
     listeners = snapshot.sockets.in_state(State.LISTEN)
     if not len(listeners):
-        return Folded(shown=(), series=0)
+        return NOTHING
     listeners = listeners.take(np.lexsort((listeners.src_lo, listeners.src_hi, listeners.sport)))
     netns = namespaces.number[listeners.netns]
     subjects = group(netns, listeners.src_hi, listeners.src_lo, listeners.sport)
@@ -73,10 +76,10 @@ def queue_ratios(snapshot: Snapshot, namespaces: Namespaces, settings: MetricsSe
     number = netns[subjects.first]
     return fold(
         ratio[:, np.newaxis],
-        np.where(number >= namespaces.numbers_shown, np.nan, ratio),
-        labels=lambda i: (namespaces.names[number[i]], _local(first, i)),
+        np.where(number >= len(namespaces.own), np.nan, ratio),
+        labels=lambda i: (namespaces.labels[number[i]], _local(first, i)),
         rest=number,
-        rests=[(name, OTHER) for name in namespaces.names],
+        rests=[(name, OTHER) for name in namespaces.labels],
         top=settings.top,
         cap=settings.max_series,
         join=Join.MAX,
@@ -106,12 +109,13 @@ def process_counts(snapshot: Snapshot, settings: MetricsSettings) -> Folded:
     )
 
 
-def spread(shown: tuple[tuple[Labels, Numbers], ...]) -> dict[Labels, float]:
+def spread(shown: tuple[tuple[Labels, Numbers], ...], states: Iterable[State]) -> dict[Labels, float]:
     """One series a state: the labels of each subject with the state added."""
+    names = [state.label for state in states]
     return {
-        (*labels, state.label): float(number)
+        (*labels, state): float(number)
         for labels, numbers in shown
-        for state, number in zip(_STATES, numbers, strict=True)
+        for state, number in zip(names, numbers, strict=True)
         if not np.isnan(number)
     }
 
