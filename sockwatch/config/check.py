@@ -74,9 +74,9 @@ class Checker:
 
     def _array(self, value: object, kind: Any, rules: tuple[Any, ...], at: KeyPath) -> Any:
         if isinstance(value, list):
-            return self._held(
-                tuple(self._value(item, kind, (*at, index)) for index, item in enumerate(value)), rules, at
-            )
+            before = len(self.mistakes)
+            items = tuple(self._value(item, kind, (*at, index)) for index, item in enumerate(value))
+            return items if len(self.mistakes) > before else self._held(items, rules, at)
         if is_dataclass(unannotated(kind)[0]):
             return self._note(at, f"{dotted(at)} is an array of tables: [[{dotted(at)}]]")
         return self._note(at, f"{dotted(at)} must be an array{_not(value, ())}")
@@ -119,7 +119,7 @@ class Checker:
                 case Range():
                     must, hint = str(rule), None if value in rule else ""
                     if value > rule.most:
-                        must = f"at most {rule.most:.12g}"
+                        must = f"at most {rule.most:.15g}"
                 case OneOf():
                     must = " or ".join(rule.words)
                     hint = None if value in rule.words else nearest(value, rule.words)

@@ -101,11 +101,13 @@ def _wrong_variant(pattern: str, known: Known) -> str | None:
 
 RULES: Mapping[Form, Rule] = {
     Form.ADDRESS: Rule(
-        must="HOST:PORT or [HOST]:PORT",
-        pattern=r"(\[[0-9A-Fa-f:.]+(%[A-Za-z0-9_.-]+)?\]|[A-Za-z0-9._-]+):[0-9]{1,5}",
+        must="HOST:PORT, [HOST]:PORT or :PORT",
+        pattern=r"(\[[0-9A-Fa-f:.]+(%[A-Za-z0-9_.-]+)?\]|[A-Za-z0-9._-]*):[0-9]{1,5}",
         wrong=_wrong_address,
     ),
-    Form.HOST: Rule(must="a host name without a port", pattern=r"[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]+\]?"),
+    Form.HOST: Rule(
+        must="a host name without a port", pattern=r"[A-Za-z0-9._-]+|\[?[0-9A-Fa-f.]*(:[0-9A-Fa-f.]*){2,}\]?"
+    ),
     Form.URL: Rule(must="a URL, http or https", pattern=r"https?://[\x21-\x7e]+", wrong=_wrong_url),
     Form.PATH: Rule(must="an absolute path", pattern=r"(/[^\x00]*)?"),
     Form.NAMESPACE: Rule(

@@ -20,6 +20,9 @@ from sockwatch.model.settings import DaemonSettings
 
 DETECTORS = "detectors"
 _MAX_BYTES = 1 << 20
+_DEEP_KEY = re.compile(r"""(?<![\w"'-])(?:[\w"'-]+[ \t]*\.[ \t]*){64}""")
+"""a.a.a.a...: tomllib's time grows with the square of such a key's length."""
+_TOO_DEEP = "nested too deep: this is no config file"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,8 @@ def load(path: Path, defaults: Mapping[str, Settings], *, trusted: bool = False)
     Raises ConfigError with all mistakes at once; UsageError where the file cannot be read.
     """
     text = _read(path, trusted=trusted)
+    if _DEEP_KEY.search(text):
+        raise ConfigError(f"{path}: {_TOO_DEEP}")
     try:
         tree = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # a number of 5000 digits is no TOMLDecodeError
@@ -108,8 +113,8 @@ def _writers(found: os.stat_result) -> str | None:
 
 def _syntax(path: Path, error: ValueError | RecursionError) -> str:
     """What tomllib says, with the line where it is looked for."""
-    if isinstance(error, RecursionError):
-        return f"{path}: nested too deep: this is no config file"
+    if not isinstance(error, tomllib.TOMLDecodeError):
+        return f"{path}: {_TOO_DEEP if isinstance(error, RecursionError) else 'a number in it has too many digits'}"
     what, at, place = str(error).partition(" (at line ")
     if numbers := re.fullmatch(r"([0-9]+), column ([0-9]+)\)", place):
         return f"{path}:{numbers[1]}: {what} (column {numbers[2]})"

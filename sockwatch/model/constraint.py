@@ -25,7 +25,7 @@ class Range:
 
     def __str__(self) -> str:
         low = f"{self.least:g} or more" if self.above is None else f"more than {self.above:g}"
-        return low if self.most == _LARGEST else f"{low}, at most {self.most:.12g}"
+        return low if self.most == _LARGEST else f"{low}, at most {self.most:.15g}"
 
 
 @dataclass(frozen=True, slots=True)
