@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from sockwatch.config import Config, load
 from sockwatch.config.load import others_who_write
@@ -219,6 +219,7 @@ def mistakes(path: Path, data: bytes) -> tuple[str, ...]:
     return ()
 
 
+@settings(deadline=None)
 @given(tree=st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=4))
 def test_any_tree_is_taken_or_its_mistakes_are_told(
     tmp_path_factory: pytest.TempPathFactory, tree: dict[str, object]
@@ -229,6 +230,7 @@ def test_any_tree_is_taken_or_its_mistakes_are_told(
     assert all(mistake.startswith(f"{path}:") and mistake.isprintable() for mistake in found)
 
 
+@settings(deadline=None)
 @given(data=st.binary(max_size=60) | st.text("[]{}=.,\"'#\n a1_-", max_size=60).map(str.encode))
 def test_any_bytes_are_taken_or_their_mistakes_are_told(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "bytes.toml"
