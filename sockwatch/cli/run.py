@@ -82,4 +82,4 @@ def _source_of(netns: str) -> "Source":
     from sockwatch.clock import SystemClock
     from sockwatch.collect.live import LiveSource
 
-    return LiveSource(clock=SystemClock(), netns="current" if netns == "all" else netns)
+    return LiveSource(clock=SystemClock(), netns=netns)

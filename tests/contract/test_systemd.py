@@ -9,7 +9,9 @@ import pytest
 
 from contract.repository import ROOT
 
-UNITS = sorted((ROOT / "systemd").iterdir())
+FILES = sorted((ROOT / "systemd").iterdir())
+DROP_INS = [file for file in FILES if file.suffix == ".conf"]
+UNITS = [file for file in FILES if file not in DROP_INS]
 SERVICES = [unit for unit in UNITS if unit.suffix == ".service"]
 MAX_EXPOSURE = 23
 """Ten times the figure that systemd-analyze prints; below 23 is a service that may read all processes and no more."""
@@ -43,6 +45,22 @@ def test_a_line_that_systemd_does_not_know_would_be_seen(installed: Path) -> Non
     unit = installed / "sockwatch-check.service"
     unit.write_text(unit.read_text(encoding="utf-8").replace("ProtectHome=", "ProtectHouse="), encoding="utf-8")
     assert "ProtectHouse" in analyze("verify", "--man=no", unit).stderr
+
+
+@pytest.mark.parametrize("drop_in", DROP_INS, ids=lambda drop_in: drop_in.name)
+def test_systemd_accepts_the_daemon_with_each_drop_in_and_it_may_still_do_little(
+    drop_in: Path, installed: Path
+) -> None:
+    folder = installed / "sockwatch.service.d"
+    folder.mkdir()
+    copied = folder / drop_in.name
+    copied.write_text(drop_in.read_text(encoding="utf-8"), encoding="utf-8")
+    verdict = analyze("verify", "--man=no", installed / "sockwatch.service")
+    assert (verdict.returncode, verdict.stderr) == (0, "")
+    exposure = analyze("security", "--offline=yes", f"--threshold={MAX_EXPOSURE}", installed / "sockwatch.service")
+    assert exposure.returncode == 0, exposure.stdout
+    copied.write_text("[Service]\nAmbientCapability=\n", encoding="utf-8")
+    assert "AmbientCapability" in analyze("verify", "--man=no", installed / "sockwatch.service").stderr
 
 
 @pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
