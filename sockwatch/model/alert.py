@@ -56,7 +56,7 @@ class Alert:
     silenced_by: str | None = None
     """Why the silence that matches it was made; nobody is told while there is one."""
     inhibited_by: AlertIdentity | None = None
-    """The alert that explains it; nobody is told of this one while that one fires."""
+    """The alert that explains it; nobody is told of this one while that one fires, and for as long as `for` after."""
     finding: Finding | None = None
 
     @property

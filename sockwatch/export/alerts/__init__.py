@@ -1,0 +1,1 @@
+"""Findings followed over many looks: who is to be told of what, once."""
