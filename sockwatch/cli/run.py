@@ -42,7 +42,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
         metavar="ADDR",
         help="serve on HOST:PORT (repeatable; default: 127.0.0.1:10147)",
     )
-    add("--test-alert", metavar="SINK", help="send one alert to this sink of the config, and say how that went")
+    add("--test-alert", metavar="SINK", help="send one alert to this sink of the config, say how that went, and end")
     parser.set_defaults(run=run)
 
 
@@ -54,7 +54,19 @@ def run(options: argparse.Namespace) -> int:
     from sockwatch.clock import SystemClock
     from sockwatch.daemon.start import run_daemon
 
+    if options.test_alert is not None:
+        return _test_alert(options)
     return run_daemon(lambda: _load(options), _source_of, environment=os.environ, clock=SystemClock())
+
+
+def _test_alert(options: argparse.Namespace) -> int:
+    from sockwatch.cli.output import emit
+    from sockwatch.clock import SystemClock
+    from sockwatch.daemon.trial import send_test_alert
+
+    trial = send_test_alert(_load(options), options.test_alert, SystemClock())
+    emit(trial.line + "\n")
+    return trial.verdict
 
 
 def _load(options: argparse.Namespace) -> "Setup":

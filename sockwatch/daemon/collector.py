@@ -8,6 +8,7 @@ from sockwatch.clock import Clock
 from sockwatch.daemon.health import Health
 from sockwatch.daemon.poller import Poller, Setup
 from sockwatch.daemon.schedule import Schedule
+from sockwatch.errors import UsageError
 from sockwatch.export.web.published import Published
 
 LONGEST_WAIT = 5.0
@@ -85,6 +86,10 @@ class Collector(Thread):
         with self._lock:
             asked, self._asked = self._asked, []
         for setup, done in asked:
-            self._poller.go_on_with(setup)
+            try:
+                self._poller.go_on_with(setup)
+            except UsageError as error:
+                done.set_exception(error)
+                continue
             self._schedule.change(setup.settings.poll.interval, self._clock.monotonic())
             done.set_result(None)

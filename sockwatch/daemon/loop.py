@@ -23,8 +23,10 @@ from sockwatch.pipeline import Source
 
 STOPPED, BROKEN, COULD_NOT = 0, 1, 3
 """Exit codes: told to stop; something ended that must not, and a restart may help; a restart would not help."""
-STOP_SECONDS = 10.0
+LOOK_SECONDS = 5.0
 """How long a poll that is under way may still take at the end."""
+SEND_SECONDS = 8.0
+"""And after that hooks and requests of sinks; together half of the unit's TimeoutStopSec at most."""
 _PINGS = 4
 """In the watchdog's time, so that one may be left out."""
 
@@ -60,16 +62,17 @@ class Daemon:
             clock=around.clock,
             inherited=around.manager.inherited,
         )
+        self._poller = Poller(
+            setup,
+            source_of=around.source_of,
+            clock=around.clock,
+            health=around.health,
+            state=around.state,
+            more=self._web.metrics,
+        )
         watchdog = around.manager.watchdog_seconds
         self._collector = Collector(
-            Poller(
-                setup,
-                source_of=around.source_of,
-                clock=around.clock,
-                health=around.health,
-                state=around.state,
-                more=self._web.metrics,
-            ),
+            self._poller,
             interval=setup.settings.poll.interval,
             clock=around.clock,
             health=around.health,
@@ -86,6 +89,7 @@ class Daemon:
         self._web.start()
         for address in self._web.addresses:
             _log.info("listening on %s", address)
+        self._poller.start()
         self._collector.start()
         stop = asyncio.create_task(self._stop.wait())
         work = [asyncio.create_task(self._reload_when_told())]
@@ -119,9 +123,13 @@ class Daemon:
         self._around.manager.stopping()
         _log.info("stopping")
         self._collector.stop()
-        await asyncio.gather(asyncio.to_thread(self._collector.join, STOP_SECONDS), self._web.stop())
+        await asyncio.gather(asyncio.to_thread(self._end_polling), self._web.stop())
+
+    def _end_polling(self) -> None:
+        self._collector.join(LOOK_SECONDS)
         if self.stuck:
             _log.warning("a look hangs and is left behind")
+        self._poller.stop(SEND_SECONDS)
 
     def _publish(self, published: Published) -> None:
         """On the collector's thread: everybody who asks from now on gets this poll."""
@@ -170,5 +178,5 @@ class Daemon:
 
     async def _use(self, setup: Setup) -> None:
         """Everything from this setup, or, where it raises UsageError, nothing."""
-        await self._web.change(setup.settings.web)
-        await asyncio.wrap_future(self._collector.go_on_with(setup))
+        async with self._web.change(setup.settings.web):
+            await asyncio.wrap_future(self._collector.go_on_with(setup))

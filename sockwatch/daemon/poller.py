@@ -17,6 +17,7 @@ from sockwatch.errors import DumpError, UsageError
 from sockwatch.export.alerts.book import AlertBook
 from sockwatch.export.metrics.exposition import Exposition, expose
 from sockwatch.export.metrics.page import render
+from sockwatch.export.sinks.dispatcher import Dispatcher
 from sockwatch.export.web.published import Published
 from sockwatch.model.poll import Poll
 from sockwatch.model.report import Report
@@ -65,9 +66,26 @@ class Poller:
         self._source = source_of(setup.settings.poll.namespaces)
         self._pipeline = Pipeline(self._source, _watched(setup), clock, watching=True)
         self._book = AlertBook(setup.settings.alerts, state and state / "alerts.json")
+        self._dispatcher = open_dispatcher(setup.settings, state, clock)
+
+    def start(self) -> None:
+        """Let the sinks begin: with what an earlier daemon could not tell them."""
+        self._dispatcher.start()
+
+    def stop(self, within: float) -> None:
+        """Let the sinks end within so many seconds."""
+        if not self._dispatcher.stop(within):
+            _log.warning("a sink did not end in time and is left behind")
 
     def go_on_with(self, setup: Setup) -> None:
-        """From the next poll on these settings; what is known of sockets and alerts stays."""
+        """From the next poll on these settings; what is known of sockets and alerts stays.
+
+        Raises UsageError, and then goes on with the old ones.
+        """
+        try:
+            self._dispatcher.configure(setup.settings.sinks)
+        except ValueError as error:
+            raise UsageError(f"[sinks] {error}") from None
         if setup.settings.poll.namespaces != self._setup.settings.poll.namespaces:
             self._source = self._source_of(setup.settings.poll.namespaces)
         self._pipeline.go_on_with(self._source, _watched(setup))
@@ -96,12 +114,15 @@ class Poller:
             snapshot=snapshot,
             alerts=alerts.alerts if alerts else (),
         )
-        self._guard(Part.ALERTS, self._book.save)
+        if alerts is not None:
+            self._guard(Part.SINKS, lambda: self._dispatcher.take(alerts.alerts, alerts.due))
+            # After the outbox: killed in between, the next start tells once more, and never not at all.
+            self._guard(Part.ALERTS, self._book.save)
         return Published(poll=poll, exposition=self._render(poll))
 
     def _render(self, poll: Poll) -> Exposition:
         def page() -> Exposition:
-            more = chain(self._health.metrics(), self._book.metrics(), self._more())
+            more = chain(self._health.metrics(), self._book.metrics(), self._dispatcher.metrics(), self._more())
             return render(poll, self._setup.settings.metrics, more)
 
         # What is wrong with the page cannot be on it; what is counted about that can.
@@ -134,6 +155,14 @@ class Poller:
             return None
         self._told.pop(part, None)
         return result
+
+
+def open_dispatcher(settings: DaemonSettings, state: Path | None, clock: Clock) -> Dispatcher:
+    """The sinks of these settings, not started. Raises UsageError."""
+    try:
+        return Dispatcher(settings.sinks, state, clock)
+    except ValueError as error:
+        raise UsageError(f"[sinks] {error}") from None
 
 
 def _watched(setup: Setup) -> Mapping[str, Detector[Any]]:

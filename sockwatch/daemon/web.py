@@ -1,7 +1,8 @@
 """The web server over its whole life: settings may change, and what still listens goes on listening."""
 
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 
 from prometheus_client.core import Metric
 
@@ -48,13 +49,20 @@ class Web:
         """Accept connections; belongs, as all that follows, to the event loop's thread."""
         self._server.start()
 
-    async def change(self, settings: WebSettings) -> None:
-        """Use these settings. Raises as the constructor does; then everything is as it was."""
+    @asynccontextmanager
+    async def change(self, settings: WebSettings) -> AsyncIterator[None]:
+        """Use these settings if the block succeeds. Raises as the constructor does; then everything is as it was."""
         if settings == self._settings:
+            yield
             return
         opened = self._listen(settings.listen)
         try:
             server = self._serve(settings)
+            try:
+                yield
+            except UsageError:
+                await server.stop(0)
+                raise
         except UsageError:
             self._close(opened)
             raise
