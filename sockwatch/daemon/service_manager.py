@@ -65,6 +65,12 @@ class ServiceManager:
             self._status = text
             self._send(f"STATUS={printable(text)}")
 
+    def close(self) -> None:
+        """Tell nothing more, and give the inherited sockets back."""
+        for opened in (self._socket, *self.inherited):
+            if opened is not None:
+                opened.close()
+
     def _send(self, *assignments: str) -> None:
         if self._socket is None:
             return

@@ -29,8 +29,8 @@ def run_daemon(
 ) -> int:
     """Watch until a signal ends it, and return the exit code."""
     start_log(environment)
+    manager = ServiceManager(environment)
     try:
-        manager = ServiceManager(environment)
         setup = load()
         _log.info("sockwatch %s, pid %d, user %s", __version__, os.getpid(), user())
         held = _announce_capabilities()
@@ -48,6 +48,8 @@ def run_daemon(
     except SockwatchError as error:
         log_mistakes(error)
         return COULD_NOT
+    finally:
+        manager.close()
 
 
 async def _serve(setup: Setup, around: Surroundings) -> int:
