@@ -1,93 +1,192 @@
-"""A process as people know it: name, start time, systemd unit, container, open files and their limit."""
+"""A process as people know it: name, command line, user, systemd unit, container, open files and their limit."""
 
 import os
-import re
-from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
+from sockwatch.clock import Clock
+from sockwatch.collect.cgroup import parse_cgroup
+from sockwatch.collect.command_line import LONGEST_READ, format_command
+from sockwatch.collect.fd_walk import VANISHED, Identity, identify, opened, read_file, read_stat
 from sockwatch.model.printable import printable
 from sockwatch.model.snapshot import Process
 
-_NAME_LENGTH = 255
-"""Longest name shown: psutil completes a name that fills the kernel's 15 bytes from the command line, which may be
-of any length."""
-_UNIT_SUFFIXES = (".service", ".scope", ".slice")
-_CONTAINER = re.compile(r"(?:^|[/:-])([0-9a-f]{64})(?:\.scope)?(?=/|$)")
-"""`/docker/ID`, `docker-ID.scope`, `cri-containerd-ID.scope`, `crio-ID.scope`, `libpod-ID.scope`, `/kubepods/.../ID`,
-and the `...:cri-containerd:ID` that containerd makes without systemd."""
-_CONTAINER_LENGTH = 12
-"""What the container tools themselves show of an id."""
-_OPEN_FILES = "Max open files"
+REMEMBER_SECONDS = 60.0
+PASSWD = Path("/etc/passwd")
+_LONGEST_NAME = 255
+"""A name that fills the kernel's 15 bytes is completed from the command line, which may be of any length."""
+_COMM_LENGTH = 15
+"""TASK_COMM_LEN without its NUL (include/linux/sched.h)."""
+_FILE_BYTES = 1 << 16
+_OPEN_FILES = b"Max open files"
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def describe(pid: int, *, proc: Path, fds: int | None = None) -> Process | None:
-    """The process, or None where it is gone or hidden (hidepid).
+class Describer:
+    """Describes processes, and remembers each as long as it keeps its name: exec changes what a process is.
 
-    `fds` is how many open files somebody counted; what count_fds() says comes first.
+    How many files it has open is read each time; the rest may be REMEMBER_SECONDS old.
     """
-    import psutil  # noqa: PLC0415 - 20 ms, and a healthy host has nobody to name
 
-    psutil.PROCFS_PATH = str(proc)
+    def __init__(self, *, clock: Clock, proc: Path, passwd: Path = PASSWD) -> None:
+        self._clock = clock
+        self._proc = proc
+        self._passwd = passwd
+        self._known: dict[Identity, _Known] = {}
+        self._used: set[Identity] = set()
+        self._boot_time: float | None = None
+
+    def describe(self, identity: Identity, *, files: int, comm: bytes | None = None) -> Process | None:
+        """The process; None where it is gone, or hidden. `comm` is its name, where the caller has just read it."""
+        self._used.add(identity)
+        folder, known, now = f"{self._proc}/{identity[0]}", self._known.get(identity), self._clock.monotonic()
+        if comm is None and (found := identify(folder)) is not None and found[0] == identity:
+            comm = found[1]
+        if known is not None and comm == known.comm and now - known.at <= REMEMBER_SECONDS:
+            return replace(known.process, fds=count_fds(folder) or files)
+        if self._boot_time is None:
+            self._boot_time = read_boot_time(self._proc)
+        described = describe(
+            identity[0], proc=self._proc, fds=files, passwd=self._passwd, ticks=identity[1], boot_time=self._boot_time
+        )
+        if comm is None or described is None:
+            self._known.pop(identity, None)
+            return None
+        # Seconds since 1970 move when the clock is set; who it is must not.
+        process = described if known is None else replace(described, started=known.process.started)
+        self._known[identity] = _Known(process=process, comm=comm, at=now)
+        return process
+
+    def forget_unused(self) -> None:
+        """Remember only what was asked for since the last time."""
+        self._known = {identity: known for identity, known in self._known.items() if identity in self._used}
+        self._used = set()
+        self._boot_time = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    process: Process
+    comm: bytes
+    at: float
+
+
+def describe(
+    pid: int,
+    *,
+    proc: Path,
+    fds: int | None = None,
+    passwd: Path = PASSWD,
+    ticks: int | None = None,
+    boot_time: float | None = None,
+) -> Process | None:
+    """The process, or None where it is gone or hidden (hidepid), or did not start at `ticks` since boot.
+
+    `fds` is how many open files somebody counted; what count_fds() says comes first. `boot_time` is read_boot_time(),
+    which takes long on a host with many CPUs.
+    """
+    folder = f"{proc}/{pid}"
     try:
-        process = psutil.Process(pid)
-        with process.oneshot():
-            name, started = process.name(), process.create_time()
-    except psutil.Error:
+        with opened(folder) as process:
+            stat = read_stat(process)
+            if ticks is not None and stat.start_ticks != ticks:
+                return None
+            command, status, cgroup, limits = (
+                read_file(name, process, most)
+                for name, most in (
+                    ("cmdline", LONGEST_READ),
+                    ("status", _FILE_BYTES),
+                    ("cgroup", _FILE_BYTES),
+                    ("limits", _FILE_BYTES),
+                )
+            )
+    except (*VANISHED, PermissionError):
         return None
-    folder = proc / str(pid)
-    unit, container = parse_cgroup(_read(folder / "cgroup"))
+    place = parse_cgroup(cgroup.decode("utf-8", "backslashreplace"))
+    uid = _parse_uid(status)
     return Process(
         pid=pid,
-        name=printable(os.fsencode(name).decode("utf-8", "backslashreplace"))[:_NAME_LENGTH],
-        started=started,
-        unit=unit,
-        container=container,
+        name=_name(stat.comm, command),
+        started=(read_boot_time(proc) if boot_time is None else boot_time) + stat.start_ticks / _TICKS,
+        command=format_command(command),
+        user=None if uid is None else _user(uid, place.container, passwd),
+        unit=place.unit,
+        unit_manager=place.unit_manager,
+        container=place.container,
+        runtime=place.runtime,
+        pod=place.pod,
         fds=count_fds(folder) or fds,
-        fd_limit=_parse_fd_limit(_read(folder / "limits")),
+        fd_limit=_parse_fd_limit(limits),
     )
 
 
-def count_fds(folder: Path) -> int:
+def count_fds(folder: str) -> int:
     """How many files the process of this folder has open, without listing them; 0 where the kernel does not say.
 
     It does since v6.2 (f1f1f2569901), to everybody.
     """
     try:
-        return (folder / "fd").stat().st_size
+        return os.stat(f"{folder}/fd").st_size  # noqa: PTH116 - a Path costs more than the call
     except OSError:
         return 0
 
 
-def parse_cgroup(text: str) -> tuple[str | None, str | None]:
-    """The innermost systemd unit and the innermost container (12 characters) in /proc/PID/cgroup, None where absent."""
-    paths = _order_paths(text)
-    unit = next((part for path in paths for part in reversed(path.split("/")) if part.endswith(_UNIT_SUFFIXES)), None)
-    container = next((found[-1] for path in paths if (found := _CONTAINER.findall(path))), None)
-    return (
-        None if unit is None else printable(unit),
-        None if container is None else container[:_CONTAINER_LENGTH],
-    )
+def _name(comm: bytes, command: bytes) -> str:
+    """The name, in full where the kernel cut it and the command line begins with the same."""
+    program = command.partition(b"\0")[0].rpartition(b"/")[2]
+    if len(comm) >= _COMM_LENGTH and program.startswith(comm):
+        comm = program
+    return printable(comm.decode("utf-8", "backslashreplace"))[:_LONGEST_NAME]
 
 
-def _order_paths(text: str) -> Iterable[str]:
-    """The paths of `ID:CONTROLLERS:PATH`: the one of version 2, then systemd's own of version 1, then the others."""
-    rank = {"": 0, "name=systemd": 1}
-    lines = [line.split(":", 2) for line in text.splitlines() if line.count(":") > 1]
-    lines.sort(key=lambda line: rank.get(line[1], 2))
-    # cgroup2 marks the group of a process that outlived it (kernel/cgroup/cgroup.c, proc_cgroup_show).
-    return [path.removesuffix(" (deleted)") for _, _, path in lines]
+def read_boot_time(proc: Path) -> float:
+    """When the kernel booted, in whole seconds since 1970; it moves when the clock is set."""
+    for line in (proc / "stat").read_bytes().split(b"\n"):
+        if line.startswith(b"btime "):
+            return float(line.split()[1])
+    return 0.0
 
 
-def _parse_fd_limit(text: str) -> int | None:
-    for line in text.splitlines():
-        if line.startswith(_OPEN_FILES):
-            soft = line.removeprefix(_OPEN_FILES).split()[0]
-            return int(soft) if soft.isdecimal() else None
+def _parse_uid(status: bytes) -> int | None:
+    """The effective uid; the name, which comes before, has its newlines escaped (proc_task_name, fs/proc/array.c)."""
+    for line in status.split(b"\n"):
+        if line.startswith(b"Uid:"):
+            return int(line.split()[2])
     return None
 
 
-def _read(path: Path) -> str:
+def _user(uid: int, container: str | None, passwd: Path) -> str:
+    """The name that this host's own file of users has for a uid; other sources of names may take a network to ask.
+
+    A container has a file of its own, so that there only the number means anything; but root is root.
+    """
+    if container is not None and uid:
+        return str(uid)
     try:
-        return path.read_bytes().decode("utf-8", "backslashreplace")
+        changed = passwd.stat().st_mtime_ns
     except OSError:
-        return ""
+        return str(uid)
+    return _user_names(passwd, changed).get(uid, str(uid))
+
+
+@lru_cache(maxsize=1)
+def _user_names(passwd: Path, _changed: int) -> dict[int, str]:
+    names: dict[int, str] = {}
+    try:
+        text = passwd.read_bytes().decode("utf-8", "backslashreplace")
+    except OSError:
+        return names
+    for line in text.split("\n"):
+        fields = line.split(":")
+        if len(fields) > 2 and fields[2].isdecimal():  # noqa: PLR2004 - name, password, uid (passwd(5))
+            names.setdefault(int(fields[2]), printable(fields[0])[:_LONGEST_NAME])
+    return names
+
+
+def _parse_fd_limit(limits: bytes) -> int | None:
+    for line in limits.split(b"\n"):
+        if line.startswith(_OPEN_FILES):
+            soft = line.removeprefix(_OPEN_FILES).split()[0]
+            return int(soft) if soft.isdigit() else None
+    return None

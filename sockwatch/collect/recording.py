@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sockwatch.model.printable import printable
-from sockwatch.model.snapshot import UNKNOWN, Gap, Namespace, Owners, Process, Snapshot, SysctlSetting
+from sockwatch.model.snapshot import UNKNOWN, Cgroup, Gap, Namespace, Owners, Process, Snapshot, SysctlSetting
 from sockwatch.model.sockets import AUTOBOUND_UNKNOWN, COLUMN_TYPES, NO_DETAIL, SocketTable
 from sockwatch.model.state import State, Timer
 
@@ -49,6 +49,7 @@ class Header:
     gaps: tuple[Gap, ...] = ()
     processes: tuple[Process, ...] = ()
     others: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    cgroups: Mapping[int, Cgroup] = field(default_factory=dict)
     sysctl_files: tuple[SysctlSetting, ...] = ()
     columns: tuple[ColumnHeader, ...]
 
@@ -73,6 +74,7 @@ def encode_look(look: Snapshot) -> tuple[Header, Iterator[bytes]]:
         gaps=look.gaps,
         processes=look.owners.processes,
         others=look.owners.others,
+        cgroups=look.owners.cgroups,
         sysctl_files=look.sysctl_files,
         columns=tuple(
             ColumnHeader(name=name, dtype=column.dtype.str, rows=len(column)) for name, column in columns.items()
@@ -95,7 +97,7 @@ def decode_look(header: Header, read: Callable[[int], bytes]) -> Snapshot:
         kernel=printable(header.kernel),
         namespaces=namespaces,
         **{attribute: _decode_table(columns, prefix, len(namespaces)) for attribute, prefix in _TABLES.items()},
-        owners=_decode_owners(columns, processes, header.others),
+        owners=_decode_owners(columns, processes, header),
         gaps=tuple(replace(gap, what=printable(gap.what), why=printable(gap.why)) for gap in header.gaps),
         sysctl_files=tuple(_clean_setting(setting) for setting in header.sysctl_files),
     )
@@ -149,21 +151,20 @@ def _decode_table(columns: Mapping[str, Column], prefix: str, namespaces: int) -
     return SocketTable(**base, details=details)
 
 
-def _decode_owners(
-    columns: Mapping[str, Column], processes: Sequence[Process], others: Mapping[int, Sequence[int]]
-) -> Owners:
+def _decode_owners(columns: Mapping[str, Column], processes: Sequence[Process], header: Header) -> Owners:
     inodes = _column(columns, _INODES, np.uint32, None)
     first = _column(columns, _FIRST, np.int32, len(inodes))
     if not (inodes[1:] > inodes[:-1]).all():
         raise ValueError("the inodes are not sorted")
     known = range(len(processes))
-    if _outside(first, UNKNOWN, len(processes)) or any(i not in known for held in others.values() for i in held):
+    if _outside(first, UNKNOWN, len(processes)) or any(i not in known for held in header.others.values() for i in held):
         raise ValueError("a holder is not listed")
     return Owners(
         processes=tuple(processes),
         inodes=inodes,
         first=first,
-        others={inode: tuple(held) for inode, held in others.items()},
+        others={inode: tuple(held) for inode, held in header.others.items()},
+        cgroups={number: _clean_cgroup(cgroup, len(processes)) for number, cgroup in header.cgroups.items()},
     )
 
 
@@ -204,6 +205,28 @@ def _clean_process(process: Process) -> Process:
     return replace(
         process,
         name=printable(process.name),
-        unit=None if process.unit is None else printable(process.unit),
-        container=None if process.container is None else printable(process.container),
+        command=_clean_name(process.command),
+        user=_clean_name(process.user),
+        unit=_clean_name(process.unit),
+        unit_manager=_clean_name(process.unit_manager),
+        container=_clean_name(process.container),
+        runtime=_clean_name(process.runtime),
+        pod=_clean_name(process.pod),
     )
+
+
+def _clean_cgroup(cgroup: Cgroup, processes: int) -> Cgroup:
+    if any(index not in range(processes) for index in cgroup.processes):
+        raise ValueError("a process of a cgroup is not listed")
+    return replace(
+        cgroup,
+        unit=_clean_name(cgroup.unit),
+        unit_manager=_clean_name(cgroup.unit_manager),
+        container=_clean_name(cgroup.container),
+        runtime=_clean_name(cgroup.runtime),
+        pod=_clean_name(cgroup.pod),
+    )
+
+
+def _clean_name(name: str | None) -> str | None:
+    return None if name is None else printable(name)

@@ -7,13 +7,14 @@ is lost.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sockwatch.model.address import V4_MAPPED, is_any, is_loopback, is_v4
 from sockwatch.model.grouping import group
-from sockwatch.model.snapshot import Namespace, Owners, Snapshot
+from sockwatch.model.snapshot import Cgroup, Namespace, Owners, Process, Snapshot
 from sockwatch.model.sockets import SocketTable
 
 _TEN = np.uint64(10 << 24)
@@ -21,22 +22,36 @@ _FD00 = np.uint64(0xFD << 56)
 _ONE = np.uint64(1)
 
 Half = NDArray[np.uint64]
+Place = TypeVar("Place", Process, Cgroup)
 Rename = Callable[[str], str]
 
 
 def redact(looks: Sequence[Snapshot]) -> tuple[Snapshot, ...]:
-    """The same looks under other names: host, namespaces, processes, units, containers, sysctl files, and addresses.
+    """The same looks under other names: host, namespaces, processes, users, units, containers, pods, files, addresses.
 
-    What is the same in two looks stays the same. Addresses are drawn anew for each call.
+    Command lines are left out. What is the same in two looks stays the same. Addresses are drawn anew for each call.
     """
     if not looks:
         return ()
-    process, unit, container, netns = (_numbered(kind) for kind in ("process", "unit", "container", "netns"))
-    host, file = _numbered("host"), _numbered("sysctl-file")
+    kinds = ("process", "unit", "container", "netns", "user", "pod", "host", "sysctl-file")
+    process, unit, container, netns, user, pod, host, file = map(_numbered, kinds)
     tables = _readdress([table for look in looks for table in (look.sockets, look.udp, look.mptcp)])
 
     def rename_unit(name: str) -> str:
         return f"{unit(name)}.{name.rpartition('.')[2]}"
+
+    def rename_place(place: Place) -> Place:
+        """A user's service manager has the uid in its name."""
+        return replace(
+            place,
+            unit=_rename(place.unit, rename_unit),
+            unit_manager=_rename(place.unit_manager, rename_unit),
+            container=_rename(place.container, container),
+            pod=_rename(place.pod, pod),
+        )
+
+    def rename_process(p: Process) -> Process:
+        return replace(rename_place(p), name=process(p.name), user=_rename(p.user, user), command=None)
 
     return tuple(
         replace(
@@ -46,7 +61,7 @@ def redact(looks: Sequence[Snapshot]) -> tuple[Snapshot, ...]:
             sockets=sockets,
             udp=udp,
             mptcp=mptcp,
-            owners=_rename_owners(look.owners, process, rename_unit, container),
+            owners=_rename_owners(look.owners, rename_process, rename_place),
             sysctl_files=tuple(replace(setting, file=file(setting.file)) for setting in look.sysctl_files),
         )
         for look, (sockets, udp, mptcp) in zip(looks, _in_threes(tables), strict=True)
@@ -69,18 +84,17 @@ def _rename_namespace(namespace: Namespace, rename: Rename) -> Namespace:
     return namespace if own else replace(namespace, name=rename(namespace.name))
 
 
-def _rename_owners(owners: Owners, process: Rename, unit: Rename, container: Rename) -> Owners:
+def _rename(name: str | None, rename: Rename) -> str | None:
+    return None if name is None else rename(name)
+
+
+def _rename_owners(
+    owners: Owners, rename_process: Callable[[Process], Process], rename_cgroup: Callable[[Cgroup], Cgroup]
+) -> Owners:
     return replace(
         owners,
-        processes=tuple(
-            replace(
-                p,
-                name=process(p.name),
-                unit=None if p.unit is None else unit(p.unit),
-                container=None if p.container is None else container(p.container),
-            )
-            for p in owners.processes
-        ),
+        processes=tuple(map(rename_process, owners.processes)),
+        cgroups={number: rename_cgroup(cgroup) for number, cgroup in owners.cgroups.items()},
     )
 
 

@@ -117,9 +117,18 @@ def _process(process: Process | None) -> dict[str, Any] | None:
     return {
         "pid": process.pid,
         "name": printable(process.name),
-        "unit": None if process.unit is None else printable(process.unit),
-        "container": None if process.container is None else printable(process.container),
+        "unit": _text(process.unit),
+        "container": _text(process.container),
+        "user": _text(process.user),
+        "command": _text(process.command),
+        "unit_manager": _text(process.unit_manager),
+        "runtime": _text(process.runtime),
+        "pod": _text(process.pod),
     }
+
+
+def _text(text: str | None) -> str | None:
+    return None if text is None else printable(text)
 
 
 def _socket(row: SocketRow) -> dict[str, Any]:

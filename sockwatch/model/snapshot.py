@@ -84,18 +84,46 @@ class FollowUp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cgroup:
+    """What the path of a cgroup tells, None for what it does not.
+
+    `unit` is the systemd service or scope, `unit_manager` the user's service manager that runs it, None where it is
+    the system's (`user@1000.service`). `container` is 12 characters of its id, or its name; `runtime` is docker,
+    containerd, podman, cri-o or lxc; `pod` is a Kubernetes pod's uid.
+
+    Of the cgroup in which a socket was created, `gone` says that it was removed since, and `processes` are those that
+    are in it now, as indexes of Owners.processes, oldest first.
+    """
+
+    unit: str | None = None
+    unit_manager: str | None = None
+    container: str | None = None
+    runtime: str | None = None
+    pod: str | None = None
+    gone: bool = False
+    processes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
     """A process that holds sockets. `started` is seconds since 1970; pid and started together are its identity.
 
-    Names are what the process chose, made printable: untrusted. `fds` and `fd_limit` are how many files it has open
-    and may have (RLIMIT_NOFILE, soft), None where that could not be read.
+    Names are what the process chose, made printable: untrusted. `command` is the command line as a shell would take it,
+    what looks like a secret left out; `user` a name, or a uid in digits. Unit, container and pod are those of Cgroup.
+    `fds` and `fd_limit` are how many files it has open and may have (RLIMIT_NOFILE, soft). None is what could not be
+    read.
     """
 
     pid: int
     name: str
     started: float
+    command: str | None = None
+    user: str | None = None
     unit: str | None = None
+    unit_manager: str | None = None
     container: str | None = None
+    runtime: str | None = None
+    pod: str | None = None
     fds: int | None = None
     fd_limit: int | None = None
 
@@ -105,13 +133,15 @@ class Owners:
     """Which processes hold the sockets that somebody asked about: inode -> every holder.
 
     `inodes` is sorted; `first` is for each of them the index of its oldest holder in `processes`; `others` has the
-    further holders of the inodes that more than one process holds.
+    further holders of the inodes that more than one process holds. `cgroups` are those in which these sockets were
+    created, by the id that the kernel gives (the `cgroup` column), as far as they say anything.
     """
 
     processes: tuple[Process, ...] = ()
     inodes: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
     first: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
     others: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    cgroups: Mapping[int, Cgroup] = field(default_factory=dict)
 
     def of(self, sockets: SocketTable) -> NDArray[np.int32]:
         """For each socket the index in `processes` of its oldest holder, or UNKNOWN."""
@@ -134,9 +164,12 @@ class Owners:
 class Namespace:
     """One network namespace that was looked at; `netns` of a socket is its index in Snapshot.namespaces.
 
-    `name` is "host" for the initial one, else the name it was asked by, else `net:[INODE]`. `counters` are
+    `name` is "host" for the initial one, else the name it was asked by or has in /run/netns, else that of the container
+    that it is of, else `net:[INODE]`; no two of a look have the same. `cookie` is a number that no other namespace of
+    this boot has, which an inode may have; 0 where the kernel has none (v5.14). `counters` are
     /proc/net/{snmp,netstat,sockstat} as `TcpExt.ListenOverflows`, `sockstat.TCP.tw`. A sysctl or counter that is not
-    there is one that this kernel or namespace does not have. `lists_bound` says whether this kernel
+    there is one that this kernel or namespace does not have; those that count the whole host are in the initial one
+    only. `lists_bound` says whether this kernel
     lists sockets that are bound and not connected (TCPF_BOUND_INACTIVE, v6.8, 91051f003948). `kept` is empty but for
     `check --what-if`: there `sysctls` has what is supposed, and `kept` the real values that the sockets go on with.
     """
@@ -145,6 +178,7 @@ class Namespace:
     inode: int
     initial: bool
     lists_bound: bool
+    cookie: int = 0
     counters: Mapping[str, int] = field(default_factory=dict)
     sysctls: Mapping[str, str] = field(default_factory=dict)
     kept: Mapping[str, str] = field(default_factory=dict)
@@ -194,7 +228,7 @@ class SysctlSetting:
     line: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
 class Snapshot:
     """One look.
 

@@ -6,8 +6,10 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -15,6 +17,7 @@ import builders
 from sockwatch.clock import SystemClock
 from sockwatch.collect import owners
 from sockwatch.collect.owners import OwnerFinder
+from sockwatch.collect.walk import SWEEP_SHARE
 from sockwatch.model.snapshot import Owners
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State
@@ -37,7 +40,9 @@ sys.path[:0] = json.loads(sys.argv[1])
 import builders
 from sockwatch.clock import SystemClock
 from sockwatch.collect.owners import OwnerFinder
+from sockwatch.collect.walk import SWEEP_SHARE
 from sockwatch.model.state import State
+"\\n".encode("unicode_escape")  # loaded while the standard library can be read
 if os.geteuid() == 0:
     os.setgroups([])
     os.setresgid(65534, 65534, 65534)
@@ -76,6 +81,14 @@ class HastyClock(ManualClock):
 
     def monotonic(self) -> float:
         self.now += 1
+        return self.now
+
+
+class SlowClock(ManualClock):
+    """A thirtieth of a second passes at each look."""
+
+    def monotonic(self) -> float:
+        self.now += 1 / 30
         return self.now
 
 
@@ -202,9 +215,8 @@ def test_an_ordinary_user_sees_his_own_and_is_told_how_many_processes_he_may_not
     assert (seen["holders"], seen["known"]) == ([seen["pid"]], True)
     [[what, why, count]] = seen["gaps"]
     assert what == "owners"
-    assert why.replace("process:", "processes:") == (
-        f"{count} processes: no permission to read their file descriptors (CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH)"
-    )
+    assert why.startswith(f"{count} process")
+    assert why.endswith(": no permission to read their file descriptors (CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH)")
     # Others start and end processes meanwhile; the kernel's own threads have no files that anybody could miss.
     assert abs(count - (seen["refused"] - seen["kernel"])) < 10
 
@@ -212,7 +224,7 @@ def test_an_ordinary_user_sees_his_own_and_is_told_how_many_processes_he_may_not
 def test_when_the_time_is_over_the_gap_says_how_many_were_not_reached(sockets: list[socket.socket]) -> None:
     found, gaps = OwnerFinder(clock=HastyClock(), budget=0.5).find(suspects(*map(inode, sockets)))
     assert found.processes == ()
-    assert "not read within 0.5 s" in [gap.why.partition(": ")[2] for gap in gaps if gap.count > 0]
+    assert any("not read within 0.5 s" in gap.why for gap in gaps if gap.count > 0)
 
 
 def test_more_than_can_be_kept_is_a_gap(sockets: list[socket.socket]) -> None:
@@ -235,24 +247,12 @@ def test_a_remembered_holder_is_believed_only_while_it_has_the_socket(sockets: l
     assert gaps
 
 
-def test_a_new_holder_is_seen_when_the_walk_is_old_enough_and_not_before(sockets: list[socket.socket]) -> None:
-    clock = ManualClock()
-    finder = OwnerFinder(clock=clock)
+def test_a_process_that_inherited_a_socket_since_the_last_look_is_seen_at_once(sockets: list[socket.socket]) -> None:
+    finder = OwnerFinder(clock=ManualClock())
     table = suspects(*map(inode, sockets))
     finder.find(table)
     with child(WAIT, fds=[sockets[0].fileno()]) as younger:
-        clock.now += owners.REMEMBER_SECONDS
-        assert pids(finder.find(table)[0], table) == [os.getpid()]
-        clock.now += 1
         assert pids(finder.find(table)[0], table) == [os.getpid(), younger.pid]
-
-
-def test_the_walk_remembers_sockets_that_nobody_asked_about_yet(sockets: list[socket.socket]) -> None:
-    finder = OwnerFinder(clock=ManualClock())
-    finder.find(suspects(inode(sockets[0])))
-    with child(WAIT, fds=[sockets[0].fileno(), sockets[1].fileno()]):
-        table = suspects(inode(sockets[1]))
-        assert pids(finder.find(table)[0], table) == [os.getpid()], "a walk would have seen the child"
 
 
 def test_a_holder_that_ended_is_nobody_and_its_other_holders_remain(sockets: list[socket.socket]) -> None:
@@ -300,6 +300,8 @@ def put_process(proc: Path, pid: int, name: str, *, ticks: int, inodes: Sequence
     (folder / "fd").mkdir(parents=True, exist_ok=True)
     # The fields of proc_pid_stat(5) from the third on; the start time is the 22nd.
     (folder / "stat").write_text(f"{pid} ({name}) S {' '.join(['1'] * 18)} {ticks} {' '.join(['0'] * 30)}\n")
+    for empty in ("status", "cmdline", "cgroup", "limits"):
+        (folder / empty).touch()
     for link in (folder / "fd").iterdir():
         link.unlink()
     for number, each in enumerate(inodes):
@@ -316,15 +318,12 @@ def test_sockets_that_nobody_has_are_a_gap(proc: Path) -> None:
 
 
 def test_a_reused_pid_with_the_same_descriptor_and_inode_is_another_process(proc: Path) -> None:
-    clock = ManualClock()
-    finder = OwnerFinder(clock=clock, proc=proc)
+    finder = OwnerFinder(clock=ManualClock(), proc=proc)
     put_process(proc, 10, "first", ticks=100, inodes=[7])
     put_process(proc, 11, "parent", ticks=50, inodes=[7])
     table = suspects(7)
     assert [p.name for p in finder.find(table)[0].holders(table)] == ["parent", "first"]
     put_process(proc, 10, "second", ticks=101, inodes=[7])
-    assert [p.name for p in finder.find(table)[0].holders(table)] == ["parent"]
-    clock.now += owners.REMEMBER_SECONDS + 1
     assert [p.name for p in finder.find(table)[0].holders(table)] == ["parent", "second"]
 
 
@@ -347,16 +346,106 @@ def test_who_a_process_is_does_not_change_when_the_clock_of_the_host_is_set(proc
     assert first.processes == second.processes
 
 
+def test_the_walk_remembers_sockets_that_nobody_asked_about_yet(proc: Path) -> None:
+    finder = OwnerFinder(clock=ManualClock(), proc=proc)
+    put_process(proc, 10, "app", ticks=100, inodes=[7, 8])
+    put_process(proc, 11, "other", ticks=200, inodes=[])
+    finder.find(suspects(7))
+    put_process(proc, 11, "other", ticks=200, inodes=[8])
+    found, _ = finder.find(suspects(8))
+    assert [p.name for p in found.processes] == ["app"], "a walk would have seen the other"
+
+
+def test_what_was_passed_to_a_process_that_is_known_is_seen_when_the_sweep_comes_by(proc: Path) -> None:
+    finder = OwnerFinder(clock=ManualClock(), proc=proc)
+    for pid in range(10, 33):
+        put_process(proc, pid, f"app{pid}", ticks=pid, inodes=[pid])
+    table = suspects(10)
+    finder.find(table)
+    put_process(proc, 32, "app32", ticks=32, inodes=[10])
+    seen = [[p.pid for p in finder.find(table)[0].processes] for _ in range(int(1 / SWEEP_SHARE) + 2)]
+    assert (seen[0], seen[-1]) == ([10], [10, 32])
+
+
+def test_a_process_with_most_of_the_files_gets_its_turn_in_the_sweep(proc: Path) -> None:
+    finder = OwnerFinder(clock=ManualClock(), proc=proc)
+    put_process(proc, 10, "app", ticks=10, inodes=[7])
+    put_process(proc, 11, "large", ticks=11, inodes=range(100, 1000))
+    table = suspects(7)
+    finder.find(table)
+    put_process(proc, 11, "large", ticks=11, inodes=range(7, 907))
+    seen = [[p.pid for p in finder.find(table)[0].processes] for _ in range(2 * int(1 / SWEEP_SHARE) + 2)]
+    assert (seen[0], seen[-1]) == ([10], [10, 11])
+
+
 def test_what_a_walk_did_not_find_costs_no_further_walk_for_a_while(proc: Path) -> None:
     clock = ManualClock()
     finder = OwnerFinder(clock=clock, proc=proc)
     put_process(proc, 10, "app", ticks=100, inodes=[7])
+    put_process(proc, 11, "late", ticks=200, inodes=[])
     table = suspects(7, 8)
     finder.find(table)
     put_process(proc, 11, "late", ticks=200, inodes=[8])
     assert [p.name for p in finder.find(table)[0].processes] == ["app"]
     clock.now += owners.REMEMBER_SECONDS + 1
     assert [p.name for p in finder.find(table)[0].processes] == ["app", "late"]
+
+
+def test_another_socket_with_the_inode_of_one_that_nobody_had_is_looked_for(proc: Path) -> None:
+    """Inode numbers have 32 bits and come again; cookies do not."""
+    finder = OwnerFinder(clock=ManualClock(), proc=proc)
+    put_process(proc, 10, "app", ticks=100, inodes=[])
+    first, second = (replace(suspects(7), cookie=np.array([cookie], np.uint64)) for cookie in (1, 2))
+    assert finder.find(first)[0].processes == ()
+    put_process(proc, 10, "app", ticks=100, inodes=[7])
+    assert [p.name for p in finder.find(second)[0].processes] == ["app"]
+
+
+def test_a_walk_that_ran_out_of_time_goes_on_where_it_stopped(proc: Path) -> None:
+    for pid in range(10, 50):
+        put_process(proc, pid, f"app{pid}", ticks=pid, inodes=[pid])
+    table = suspects(10, 30, 49)
+    finder = OwnerFinder(clock=SlowClock(), proc=proc, budget=0.5)
+    known, unreached = [], []
+    for _ in range(12):
+        found, gaps = finder.find(table)
+        known.append(len(found.inodes))
+        unreached += [int(gap.why.split()[0]) for gap in gaps if "not read within" in gap.why]
+    assert len(set(unreached)) > 3
+    assert unreached == sorted(unreached, reverse=True)
+    assert known == sorted(known)
+    assert (known[-1], gaps) == (3, ())
+
+
+def test_a_process_with_more_files_than_fit_into_the_time_is_read_over_several_looks(proc: Path) -> None:
+    put_process(proc, 10, "large", ticks=10, inodes=range(1, 12_001))
+    table = suspects(1, 6000, 12_000)
+    finder = OwnerFinder(clock=SlowClock(), proc=proc, budget=0.2)
+    known = []
+    for _ in range(12):
+        found, gaps = finder.find(table)
+        known.append(len(found.inodes))
+    assert known[0] < 3, "the first look has the time for a part of it"
+    assert (known[-1], gaps) == (3, ())
+
+
+def test_few_processes_that_may_not_be_read_are_named(monkeypatch: pytest.MonkeyPatch, proc: Path) -> None:
+    for pid in (10, 11, 12):
+        put_process(proc, pid, "app", ticks=100, inodes=[7])
+    listdir = os.listdir
+    refused: set[int] = set()
+
+    def refuse(folder: int) -> list[str]:
+        if int(Path(os.readlink(f"/proc/self/fd/{folder}")).parent.name) in refused:  # noqa: PTH115 - no Path has this
+            raise PermissionError
+        return listdir(folder)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    said = []
+    for more in ({10}, {11, 12}):
+        refused |= more
+        said += [g.why.partition(":")[0] for g in OwnerFinder(clock=ManualClock(), proc=proc).find(suspects(9))[1]]
+    assert said == ["1 process (pid 10)", "3 processes (pids 10, 11, 12)"]
 
 
 def test_a_name_with_parentheses_does_not_make_a_process_older(proc: Path) -> None:

@@ -1,0 +1,205 @@
+"""The open sockets of one process, read from /proc/PID/fd.
+
+Everything is read through a descriptor of the process's folder: that is of one process, even if its pid is used again.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+VANISHED = (FileNotFoundError, ProcessLookupError)
+_BATCH = 1024
+"""Files between two looks at the clock: some 4 ms."""
+_SOCKET = "socket:["
+_AT = len(_SOCKET)
+_PF_KTHREAD = 0x0020_0000
+"""include/linux/sched.h"""
+
+Identity = tuple[int, int]
+"""Pid and start time in clock ticks since boot: no two processes of one boot share both."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stat:
+    """What /proc/PID/stat says: the name in the kernel's 15 bytes, the start in clock ticks since boot."""
+
+    comm: bytes
+    start_ticks: int
+    kernel_thread: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """The sockets that a process had open, in two parallel columns; of one that is `refused` this user may see none.
+
+    `resume_at` is the file descriptor before which the time was over; None where all was read. `files` is how many of
+    any kind were read. `turn` numbers the look at which it was.
+    """
+
+    identity: Identity
+    turn: int
+    inodes: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
+    fds: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+    files: int = 0
+    resume_at: int | None = None
+    refused: bool = False
+
+    def without(self, lost: NDArray[np.bool_]) -> "Reading":
+        """The reading less some of its sockets."""
+        return replace(self, inodes=self.inodes[~lost], fds=self.fds[~lost])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """What is still true of a reading: which of the asked descriptors are the sockets they were, and its name now."""
+
+    holds: NDArray[np.bool_]
+    comm: bytes
+
+
+def read_sockets(
+    proc: Path, pid: int, turn: int, *, before: Reading | None = None, out_of_time: Callable[[], bool]
+) -> Reading | None:
+    """The sockets of a process; None where it is gone.
+
+    A reading of the same process that was cut short goes on where it stopped.
+    """
+    identity = (pid, 0)
+    refused = True
+    try:
+        with opened(f"{proc}/{pid}") as process:
+            stat = read_stat(process)
+            identity = (pid, stat.start_ticks)
+            refused = not stat.kernel_thread  # it has no open files that anybody could miss
+            if before is not None and (before.identity != identity or before.resume_at is None):
+                before = None
+            return _read(process, identity, turn, before, out_of_time)
+    except VANISHED:
+        return None
+    except PermissionError:  # with hidepid not even its start time is told
+        return Reading(identity=identity, turn=turn, refused=refused)
+
+
+def _read(
+    process: int, identity: Identity, turn: int, before: Reading | None, out_of_time: Callable[[], bool]
+) -> Reading:
+    inodes: list[str] = []
+    fds: list[str] = []
+    start = before.resume_at if before is not None else None
+    resume_at, files, readlink = None, 0, os.readlink
+    with opened("fd", process) as folder:
+        names = os.listdir(folder)  # noqa: PTH208 - a file descriptor, not a path
+        if len(names) > _BATCH:
+            names.sort(key=int)
+        if start is not None:
+            names = [name for name in names if int(name) >= start]
+        for at in range(0, len(names), _BATCH):
+            if out_of_time():
+                resume_at = int(names[at])
+                break
+            batch = names[at : at + _BATCH]
+            files += len(batch)
+            for name in batch:
+                try:
+                    link = readlink(name, dir_fd=folder)
+                except FileNotFoundError:  # closed meanwhile
+                    continue
+                if link.startswith(_SOCKET):
+                    inodes.append(link[_AT:-1])
+                    fds.append(name)
+    # sock_diag gives the low 32 bits (inet_diag_msg, include/uapi/linux/inet_diag.h).
+    inode_column = np.array(list(map(int, inodes)), np.uint64).astype(np.uint32)
+    fd_column = np.array(list(map(int, fds)), np.int32)
+    if before is not None:
+        inode_column = np.concatenate([before.inodes, inode_column])
+        fd_column, files = np.concatenate([before.fds, fd_column]), before.files + files
+    return Reading(identity=identity, turn=turn, inodes=inode_column, fds=fd_column, files=files, resume_at=resume_at)
+
+
+def verify(proc: Path, reading: Reading, rows: NDArray[np.intp]) -> Verified | None:
+    """Whether the process still has these sockets of the reading; None where it is gone, another one, or refuses."""
+    inodes, fds = reading.inodes[rows].tolist(), reading.fds[rows].tolist()
+    pid, start_ticks = reading.identity
+    try:
+        with opened(f"{proc}/{pid}") as process:
+            stat = read_stat(process)
+            if stat.start_ticks != start_ticks:
+                return None
+            with opened("fd", process) as folder:
+                same = [_inode(str(fd), folder) == inode for fd, inode in zip(fds, inodes, strict=True)]
+    except (*VANISHED, PermissionError):
+        return None
+    return Verified(holds=np.array(same, np.bool_), comm=stat.comm)
+
+
+def _inode(name: str, folder: int) -> int | None:
+    """The inode of the socket that this is; None where it is none. Raises ProcessLookupError or PermissionError."""
+    try:
+        link = os.readlink(name, dir_fd=folder)
+    except FileNotFoundError:
+        return None
+    return int(link[_AT:-1]) & 0xFFFF_FFFF if link.startswith(_SOCKET) else None
+
+
+def identify(folder: str) -> tuple[Identity, bytes] | None:
+    """Who the process of this folder of /proc is, and its name in the kernel's 15 bytes; None where it is gone."""
+    try:
+        with opened(folder) as process:
+            stat = read_stat(process)
+    except (*VANISHED, PermissionError):
+        return None
+    return (int(folder.rpartition("/")[2]), stat.start_ticks), stat.comm
+
+
+def list_processes(proc: Path) -> dict[int, int]:
+    """Every process by its pid, with the inode of its folder, by which a pid that is used again is noticed early.
+
+    Another process has another folder (pid_delete_dentry, fs/proc/base.c); the same one may get another, too.
+    """
+    with os.scandir(proc) as entries:
+        return {int(entry.name): entry.inode() for entry in entries if entry.name.isdecimal()}
+
+
+@contextmanager
+def opened(path: str, folder: int | None = None) -> Iterator[int]:
+    """A folder as a file descriptor."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def read_file(name: str, folder: int, most: int) -> bytes:
+    """A file of a process, at most so many bytes; empty where it may not be read."""
+    try:
+        fd = os.open(name, os.O_RDONLY, dir_fd=folder)
+    except PermissionError:
+        return b""
+    try:
+        return os.read(fd, most)
+    except PermissionError:
+        return b""
+    finally:
+        os.close(fd)
+
+
+def read_stat(process: int) -> Stat:
+    """The name in /proc/PID/stat may hold anything, parentheses included: what follows is after the last one."""
+    fd = os.open("stat", os.O_RDONLY, dir_fd=process)
+    try:
+        text = os.read(fd, 4096)
+    finally:
+        os.close(fd)
+    end = text.rindex(b")")
+    fields = text[end + 2 :].split()  # from the third on
+    return Stat(
+        comm=text[text.index(b"(") + 1 : end],
+        start_ticks=int(fields[19]),
+        kernel_thread=bool(int(fields[6]) & _PF_KTHREAD),
+    )

@@ -1,0 +1,193 @@
+"""The walk over /proc/*/fd, which remembers what it saw and goes on where it stopped."""
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sockwatch.collect.fd_walk import Identity, Reading, list_processes, read_sockets, verify
+from sockwatch.collect.processes import count_fds
+
+CAPACITY = 1 << 20
+"""How many open sockets are remembered, 8 bytes each; at most half of them such that nobody asked about yet."""
+SWEEP_SHARE = 0.02
+"""What part of all open files is read again at each look, though nothing says that it changed: there a socket may be
+that was passed on over SCM_RIGHTS."""
+_LEAST_FILES = 8
+"""What reading a process costs at least, in files."""
+
+Now = Callable[[], float]
+
+
+class Walk:
+    """Which process has which socket open, as far as it was read, process by process.
+
+    A socket that is new since the last look is held by the process that opened it, by those that were forked from it
+    since, and by those that it was passed to over a Unix socket. So a look reads all processes that it does not know,
+    and of the others only so many as it takes to find each new socket once; what was passed on is found where its
+    former holder has closed it, else when the sweep comes by.
+    """
+
+    def __init__(self, proc: Path, capacity: int = CAPACITY) -> None:
+        self._proc = proc
+        self._capacity = capacity
+        self._turn = 0
+        self._folders: dict[int, int] = {}
+        self._readings: dict[int, Reading] = {}
+        self._size = 0
+        self._saved = 0.0
+        self._columns: tuple[NDArray[np.uint32], NDArray[np.int32]] | None = None
+        self._unsure: set[int] = set()
+        self.forgotten = 0
+        """Holders that were asked about at this look, and had no place."""
+        self.comms: dict[int, bytes] = {}
+        """The names, by pid, of the processes that were verified at this look."""
+
+    def begin(self, wanted: NDArray[np.uint32], now: Now, deadline: float) -> None:
+        """A new look: forget who is gone, and of the rest what no longer holds these inodes. Raises OSError."""
+        self._turn += 1
+        self._unsure = set()
+        self.forgotten = 0
+        self.comms = {}
+        folders = list_processes(self._proc)
+        for pid in [pid for pid in self._readings if folders.get(pid) != self._folders[pid]]:
+            self._forget(pid)
+        self._folders = folders
+        inodes, holders = self._table()
+        known = np.unique(holders[np.isin(inodes, wanted)]).tolist()
+        for number, pid in enumerate(known):
+            if now() > deadline:
+                self._unsure.update(known[number:])
+                break
+            self._verify(pid, wanted)
+
+    def go(
+        self, wanted: NDArray[np.uint32], missing: set[int], likely: Iterable[int], now: Now, deadline: float
+    ) -> bool:
+        """Read every process not known yet, and while an inode is missing the others: the likely ones first.
+
+        `missing` loses what is found. False where the time was over before.
+        """
+        unread = [pid for pid in self._folders if not self._is_complete(pid)]
+        unread.sort(key=lambda pid: count_fds(f"{self._proc}/{pid}"))  # the largest takes only its own time
+        for pid in chain(likely if missing else (), unread, self._least_recent()):
+            if not missing and self._is_complete(pid):
+                continue
+            if not self._read(pid, wanted, missing, now, deadline):
+                return False
+        return self._sweep(wanted, missing, now, deadline)
+
+    def holders_of(self, wanted: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.int32]]:
+        """These inodes with the pids that hold them at this look: two parallel columns, a row for each descriptor."""
+        inodes, holders = self._table()
+        rows = np.isin(inodes, wanted)
+        if self._unsure:
+            rows &= ~np.isin(holders, list(self._unsure))
+        return inodes[rows], holders[rows]
+
+    def identity(self, pid: int) -> Identity:
+        """Pid and start time of a process that was read."""
+        return self._readings[pid].identity
+
+    def files(self, pid: int) -> int:
+        """How many files a process had open, of any kind, when it was read."""
+        return self._readings[pid].files
+
+    @property
+    def refused(self) -> Sequence[int]:
+        """Pids whose open files this user may not see."""
+        return [pid for pid, reading in self._readings.items() if reading.refused]
+
+    @property
+    def unreached(self) -> Sequence[int]:
+        """Pids whose open files are not all read yet."""
+        return [pid for pid in self._folders if not self._is_complete(pid)]
+
+    def _is_complete(self, pid: int) -> bool:
+        reading = self._readings.get(pid)
+        return reading is not None and reading.resume_at is None
+
+    def _verify(self, pid: int, wanted: NDArray[np.uint32]) -> None:
+        reading = self._readings[pid]
+        rows = np.flatnonzero(np.isin(reading.inodes, wanted))
+        verified = verify(self._proc, reading, rows)
+        if verified is None:
+            self._forget(pid)
+            return
+        self.comms[pid] = verified.comm
+        if not verified.holds.all():
+            lost = np.zeros(len(reading.inodes), np.bool_)
+            lost[rows[~verified.holds]] = True
+            self._keep(pid, reading.without(lost))
+
+    def _read(self, pid: int, wanted: NDArray[np.uint32], missing: set[int], now: Now, deadline: float) -> bool:
+        """Read one process, if that was not done at this look; False where the time was over before its last file."""
+        before = self._readings.get(pid)
+        if pid not in self._folders or (before is not None and before.turn == self._turn):
+            return True
+        if now() > deadline:
+            return False
+        reading = read_sockets(self._proc, pid, self._turn, before=before, out_of_time=lambda: now() > deadline)
+        if reading is None:
+            self._forget(pid)
+            del self._folders[pid]
+            return True
+        self._keep(pid, self._fit(reading, wanted))
+        if before is not None and before.resume_at is not None:
+            self._verify(pid, wanted)  # what was read at an earlier look
+        self._unsure.discard(pid)
+        if missing and pid in self._readings:
+            missing.difference_update(self._readings[pid].inodes.tolist())
+        return reading.resume_at is None
+
+    def _least_recent(self) -> Sequence[int]:
+        return sorted(self._readings, key=lambda pid: self._readings[pid].turn)
+
+    def _sweep(self, wanted: NDArray[np.uint32], missing: set[int], now: Now, deadline: float) -> bool:
+        """Read again what was not read for the longest; what a large process takes is saved up for over the looks."""
+        total = sum(max(reading.files, _LEAST_FILES) for reading in self._readings.values())
+        self._saved = min(self._saved + SWEEP_SHARE * total, total)
+        for pid in self._least_recent():
+            reading = self._readings[pid]
+            cost = max(reading.files, _LEAST_FILES)
+            if reading.turn == self._turn or cost > self._saved:
+                break
+            self._saved -= cost
+            if not self._read(pid, wanted, missing, now, deadline):
+                return False
+        return True
+
+    def _fit(self, reading: Reading, wanted: NDArray[np.uint32]) -> Reading:
+        """As much of it as there is room for: first what was asked about."""
+        before = self._readings.get(reading.identity[0])
+        room = self._capacity - self._size + (0 if before is None else len(before.inodes))
+        if len(reading.inodes) <= room - self._capacity // 2:
+            return reading
+        others = ~np.isin(reading.inodes, wanted)
+        over = len(reading.inodes) - int(others.sum()) - max(room, 0)
+        if over > 0:
+            self.forgotten += over
+            others[np.flatnonzero(~others)[-over:]] = True
+        return reading.without(others)
+
+    def _keep(self, pid: int, reading: Reading) -> None:
+        self._forget(pid)
+        self._readings[pid] = reading
+        self._size += len(reading.inodes)
+
+    def _forget(self, pid: int) -> None:
+        before = self._readings.pop(pid, None)
+        if before is not None:
+            self._size -= len(before.inodes)
+        self._columns = None
+
+    def _table(self) -> tuple[NDArray[np.uint32], NDArray[np.int32]]:
+        """All that is remembered: the inodes, and the pid that has each open."""
+        if self._columns is None:
+            readings = [reading for reading in self._readings.values() if len(reading.inodes)]
+            pids = np.array([reading.identity[0] for reading in readings], np.int32)
+            inodes = [np.empty(0, np.uint32), *(reading.inodes for reading in readings)]
+            self._columns = np.concatenate(inodes), np.repeat(pids, [len(reading.inodes) for reading in readings])
+        return self._columns
