@@ -7,9 +7,10 @@ from pathlib import Path
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from sockwatch.export.alerts import state_file
+from sockwatch.export.alerts.state import MOST_BYTES, decode, encode
 from sockwatch.export.alerts.tracked import Memory, Presence
 from sockwatch.export.alerts.transitions import Look, advance
+from sockwatch.export.state_file import StateFile
 from sockwatch.model.alert import AlertRound, AlertState
 from sockwatch.model.report import Report
 from sockwatch.model.settings import AlertSettings
@@ -28,7 +29,7 @@ class AlertBook:
 
     def __init__(self, settings: AlertSettings, path: Path | None = None) -> None:
         self._settings = settings
-        self._path = path
+        self._file = None if path is None else StateFile(path.parent, path.name, most_bytes=MOST_BYTES)
         self._memory = Memory()
         self._round = AlertRound()
         self._told = 0
@@ -36,8 +37,8 @@ class AlertBook:
         self._saved: object = None
         self._saved_at = 0.0
         self._failure = ""
-        if path is not None:
-            self._load(path)
+        if self._file is not None:
+            self._load(self._file)
 
     def configure(self, settings: AlertSettings) -> None:
         """Judge the next look by these settings."""
@@ -52,15 +53,15 @@ class AlertBook:
 
     def save(self) -> None:
         """Write what a restart must know, where that has changed. A disk that refuses is said once and tried again."""
-        if self._path is None or not self._is_stale():
+        if self._file is None or not self._is_stale():
             return
         try:
-            state_file.write(self._path, self._memory)
+            self._file.write(encode(self._memory))
         except OSError as error:
-            self._fail(f"{self._path}: {error.strerror}")
+            self._fail(f"{self._file.path}: {error.strerror}")
             return
         if self._failure:
-            _LOG.info("the alerts' state can be written again: %s", self._path)
+            _LOG.info("the alerts' state can be written again: %s", self._file.path)
             self._failure = ""
         self._saved, self._saved_at = self._essence(), self._now()
 
@@ -86,7 +87,7 @@ class AlertBook:
             "Findings of the last poll that are not followed, because there are too many alerts.",
             value=self._memory.untracked,
         )
-        if self._path is not None:
+        if self._file is not None:
             yield GaugeMetricFamily(
                 "sockwatch_alert_state_success",
                 "Whether the state of the alerts could be written when it last had to be.",
@@ -98,19 +99,20 @@ class AlertBook:
                 value=self._discarded,
             )
 
-    def _load(self, path: Path) -> None:
+    def _load(self, file: StateFile) -> None:
         try:
-            self._memory = state_file.read(path)
+            data = file.read()
+            self._memory = Memory() if data is None else decode(data)
         except OSError as error:
-            self._fail(f"{path.parent}: {error.strerror}")
-        except state_file.ForeignError as foreign:
+            self._fail(f"{file.path}: {error.strerror}")
+        except ValueError as foreign:
             self._discarded = True
             try:
-                aside = state_file.set_aside(path)
+                aside = file.set_aside()
             except OSError as error:
-                self._fail(f"{path}: {foreign}; it cannot be renamed: {error.strerror}")
+                self._fail(f"{file.path}: {foreign}; it cannot be renamed: {error.strerror}")
             else:
-                _LOG.warning("the alerts start anew: %s: %s; it is now %s", path, foreign, aside.name)
+                _LOG.warning("the alerts start anew: %s: %s; it is now %s", file.path, foreign, aside.name)
         else:
             self._saved = self._essence()
 

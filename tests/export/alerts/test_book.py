@@ -135,7 +135,7 @@ import logging
 from pathlib import Path
 from export.alerts.looks import Looker
 from reports import leak, overflow
-from sockwatch.export.alerts import state_file
+from sockwatch.export.alerts.state import decode
 from sockwatch.export.alerts.book import AlertBook
 from sockwatch.model.settings import AlertSettings
 
@@ -153,7 +153,7 @@ assert path.read_bytes() == old
 MEND
 looker.see(leak(), overflow())
 looker.book.save()
-assert len(state_file.read(path).alerts) == 2
+assert len(decode(path.read_bytes()).alerts) == 2
 """
 
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings as hypothesis_settings, strategies as st
 from builders import process
 from export.alerts.looks import Looker
 from reports import TIME, failed, leak, overflow, report
-from sockwatch.export.alerts import state_file
 from sockwatch.export.alerts.book import AlertBook
 from sockwatch.export.alerts.identity import identity_of
+from sockwatch.export.alerts.state import decode, encode
 from sockwatch.export.alerts.tracked import Memory
 from sockwatch.export.alerts.transitions import MOST_ALERTS, Look, advance
 from sockwatch.model.alert import AlertIdentity, AlertState
@@ -370,7 +370,7 @@ def test_everybody_is_told_exactly_what_is_owed_over_failures_restarts_and_jumps
     for look, after, wall in steps:
         monotonic += after
         if look == "restart":
-            memory, running = state_file.decode(state_file.encode(memory)), False
+            memory, running = decode(encode(memory)), False
             for account in accounts.values():
                 account.before = "unknown"
             continue
