@@ -6,8 +6,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
 
+import numpy as np
+
 from sockwatch.clock import Clock
 from sockwatch.diagnose.detector import Detector
+from sockwatch.diagnose.holders import Holders, worth_naming
 from sockwatch.diagnose.remember import remember
 from sockwatch.diagnose.run import diagnose, find_follow_up
 from sockwatch.diagnose.watch import Watched, watch
@@ -21,6 +24,9 @@ from sockwatch.model.report import NamespaceCounts, Report, Result, Status, What
 from sockwatch.model.snapshot import Asks, FollowUp, Gap, Snapshot
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State
+
+_UNLISTED = frozenset({State.BOUND, State.CLOSE})
+"""What a kernel before v6.8 does not list."""
 
 
 class Source(Protocol):
@@ -39,9 +45,9 @@ class Pipeline:
     """Owns what is carried from step to step. `stage` says what is being done, for a deadline's message.
 
     `also_name` chooses further sockets whose holders are looked up, for those who ask about one service. `watching`
-    puts into each report what is worth watching before it is a finding: port budgets and lingering peers. With
-    `supposed`, sysctls by full name with other values than they have, each step is judged a second time as if they had
-    them.
+    is for who looks again and again: reports have port budgets and lingering peers, and `snapshot` names who holds the
+    sockets of a healthy host as well. With `supposed`, sysctls by full name with other values than they have, each step
+    is judged a second time as if they had them.
     """
 
     def __init__(
@@ -63,6 +69,7 @@ class Pipeline:
         self._asks = self._union_of_asks()
         self._timings_ms: dict[str, float] = {}
         self._history = History()
+        self._holders = Holders()
         self._failed: Mapping[str, str] = {}
         self.snapshot: Snapshot | None = None
         """The last look, with owners."""
@@ -91,9 +98,17 @@ class Pipeline:
             if self._also_name is not None:
                 suspects = SocketTable.concatenate([wanted.suspects, self._also_name(snapshot.sockets)])
                 wanted = replace(wanted, suspects=suspects)
-            snapshot = self._source.follow_up(snapshot, wanted)
+            asked = wanted.suspects
+            naming = self._watching and self._holders.are_old(snapshot.monotonic)
+            if naming:
+                asked = SocketTable.concatenate([asked, worth_naming(snapshot.sockets)])
+            snapshot = self._source.follow_up(snapshot, replace(wanted, suspects=asked))
             self._failed = wanted.failed
             self._history = remember(replace(seen, current=snapshot), wanted.suspects)
+            if naming:
+                self._holders = Holders.seen_in(snapshot)
+            elif self._watching:
+                snapshot = self._holders.with_gaps(snapshot)
         self.snapshot = snapshot
         return snapshot
 
@@ -106,6 +121,8 @@ class Pipeline:
         snapshot = self.look()
         seen = Window(current=snapshot, previous=previous, history=history)
         report = self._judge(seen)
+        if self._watching:
+            self.snapshot = self._holders.complete(snapshot)
         if not self._supposed:
             return report
         what_if = WhatIf(
@@ -130,7 +147,7 @@ class Pipeline:
         failed = [Gap(what=o.code, why=o.why, fatal=True) for o in outcomes if o.result is Result.FAILED]
         no_data = [Gap(what=o.code, why=o.why) for o in outcomes if o.result is Result.NO_DATA]
         gaps = (*snapshot.gaps, *failed, *no_data, *watched.gaps)
-        namespaces = tuple(_count(snapshot, i) for i in range(len(snapshot.namespaces)))
+        namespaces = _count(snapshot)
         return Report(
             time=snapshot.time,
             host=snapshot.host,
@@ -179,15 +196,21 @@ def failed_report(gap: Gap, clock: Clock) -> Report:
     )
 
 
-def _count(snapshot: Snapshot, index: int) -> NamespaceCounts:
-    namespace = snapshot.namespaces[index]
-    sockets = snapshot.sockets
-    if len(snapshot.namespaces) > 1:
-        sockets = sockets.take(sockets.netns == index)
-    counts: dict[State, int | None] = dict(sockets.count_by_state())
-    if not namespace.lists_bound:
-        counts[State.BOUND] = counts[State.CLOSE] = None
-    return NamespaceCounts(namespace=namespace, total=len(sockets), by_state=counts)
+def _count(snapshot: Snapshot) -> tuple[NamespaceCounts, ...]:
+    """The counts of each namespace, all from one pass over the sockets."""
+    states = max(State) + 1
+    pairs = snapshot.sockets.netns.astype(np.int64) * states + snapshot.sockets.state
+    by_pair = np.bincount(pairs, minlength=len(snapshot.namespaces) * states).reshape(-1, states)
+    return tuple(
+        NamespaceCounts(
+            namespace=namespace,
+            total=int(row.sum()),
+            by_state={
+                state: None if state in _UNLISTED and not namespace.lists_bound else int(row[state]) for state in State
+            },
+        )
+        for namespace, row in zip(snapshot.namespaces, by_pair, strict=True)
+    )
 
 
 def _sum(counts: Iterable[int | None]) -> int | None:

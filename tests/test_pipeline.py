@@ -253,3 +253,31 @@ def test_the_last_look_is_kept_with_its_owners() -> None:
     steps.step()
     assert steps.snapshot is not None
     assert steps.snapshot.owners.of(table(rows())).tolist() == [0, -1, -1]
+
+
+def test_who_watches_sees_budgets_and_peers_and_who_does_not_pays_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck = socket(State.CLOSE_WAIT, "10.0.0.1:80", "10.0.0.2:50000", inode=5, last_ack_recv=9e5, last_data_recv=9e5)
+    clients = [socket(State.ESTABLISHED, f"10.0.0.1:{40000 + i}", "10.0.0.9:80") for i in range(10)]
+    look = snapshot(stuck, *clients, namespaces=[namespace(ip_local_port_range="40000 40019")])
+    report = Pipeline(Looks(look), {}, TickingClock(), watching=True).step()
+    assert [(b.destination, b.ratio) for b in report.budgets] == [("10.0.0.9:80", 0.5)]
+    assert [(p.local, p.peer, p.count) for p in report.peers] == [("10.0.0.1:80", "10.0.0.2:*", 1)]
+    monkeypatch.setattr("sockwatch.pipeline.watch", None)
+    report = Pipeline(Looks(look), {}, TickingClock()).step()
+    assert (report.budgets, report.peers) == ((), ())
+
+
+def test_who_watches_asks_for_all_holders_once_a_minute_and_believes_them_in_between() -> None:
+    looks = [later(snapshot(*rows()), seconds) for seconds in (0.0, 10.0, 59.0, 60.0)]
+    source = Looks(*looks)
+    seen: list[Window] = []
+    watching = Pipeline(source, {"x": watcher(seen)}, TickingClock(), watching=True)
+    held, gaps = [], []
+    for _ in looks:
+        gaps.append(watching.step().gaps)
+        assert watching.snapshot is not None
+        held.append(watching.snapshot.owners.inodes.tolist())
+    assert source.named == [[5, 5, 1, 2], [5], [5], [5, 5, 1, 2]]
+    assert held == [[1, 2, 5]] * 4
+    assert [window.owners.inodes.tolist() for window in seen] == [[1, 2, 5], [5], [5], [1, 2, 5]]
+    assert gaps == [(Gap(what="owners", why="not root"),)] * 4

@@ -141,11 +141,15 @@ def _aged(window: Window, settings: Settings) -> SocketTable:
 
 
 def _serving(window: Window, sockets: SocketTable) -> NDArray[np.bool_]:
-    """Which sockets are the serving end: by their role, else by a listener, else by who has a port of the range."""
+    """Which sockets are the serving end: by their role, else by a listener, else by who has a client's port.
+
+    That is a port of the range that connect() chooses from, or the higher one.
+    """
     role = lasting_roles(window, sockets)
     on_listener = listened_ports(window.current)[sockets.netns, sockets.sport]
     clients = ranges(window.current)
-    from_client = clients[sockets.netns, sockets.dport] & ~clients[sockets.netns, sockets.sport]
+    here, there = clients[sockets.netns, sockets.sport], clients[sockets.netns, sockets.dport]
+    from_client = np.where(here == there, sockets.sport < sockets.dport, there)
     unknown = role == Role.UNKNOWN
     serving: NDArray[np.bool_] = (role == Role.ACCEPTED) | (unknown & (on_listener | from_client))
     return serving

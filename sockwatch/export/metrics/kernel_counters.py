@@ -63,10 +63,12 @@ COUNTERS: Mapping[str, Family] = dict(
         _counter(
             "sockwatch_tcp_syncookies_failed_total",
             "TcpExt.SyncookiesFailed",
-            "ACKs to a listener with no valid syncookie",
+            "ACKs that should complete a handshake and had a wrong syncookie",
         ),
         _counter(
-            "sockwatch_tcp_embryonic_resets_total", "TcpExt.EmbryonicRsts", "Resets received for half-open handshakes"
+            "sockwatch_tcp_embryonic_resets_total",
+            "TcpExt.EmbryonicRsts",
+            "Half-open handshakes that a reset or another SYN of the peer ended",
         ),
         _counter("sockwatch_tcp_syn_retransmits_total", "TcpExt.TCPSynRetrans", "SYNs and SYN-ACKs sent once more"),
         _counter("sockwatch_tcp_timeouts_total", "TcpExt.TCPTimeouts", "Retransmission timeouts"),
@@ -80,16 +82,20 @@ COUNTERS: Mapping[str, Family] = dict(
             "TcpExt.TCPToZeroWindowAdv",
             "Windows closed to zero: this side reads too slowly",
         ),
-        _counter("sockwatch_tcp_time_waits_total", "TcpExt.TW", "Sockets whose TIME_WAIT ended after its whole time"),
+        _counter(
+            "sockwatch_tcp_time_waits_total",
+            "TcpExt.TW",
+            "Closes by this side: sockets that entered TIME_WAIT, or FIN_WAIT_2 without a process, for more than 4 s",
+        ),
         _counter(
             "sockwatch_tcp_time_waits_recycled_total",
             "TcpExt.TWRecycled",
             "Sockets in TIME_WAIT whose port connect() took over (tcp_tw_reuse)",
         ),
         _counter(
-            "sockwatch_tcp_time_waits_killed_total",
+            "sockwatch_tcp_short_time_waits_total",
             "TcpExt.TWKilled",
-            "Closed sockets whose FIN_WAIT_2 ended at the timeout, without a FIN of the peer",
+            "The same for at most 4 s, as TCP_LINGER2 may set it; nothing was killed",
         ),
         _counter(
             "sockwatch_tcp_time_wait_overflows_total",
@@ -121,9 +127,7 @@ COUNTERS: Mapping[str, Family] = dict(
             "TcpExt.TCPAbortOnMemory",
             "Connections reset because of too many orphans or too little memory",
         ),
-        _counter(
-            "sockwatch_tcp_aborts_failed_total", "TcpExt.TCPAbortFailed", "Resets that could not be sent for no memory"
-        ),
+        _counter("sockwatch_tcp_aborts_failed_total", "TcpExt.TCPAbortFailed", "Resets that could not be sent"),
         _counter(
             "sockwatch_tcp_memory_pressures_total",
             "TcpExt.TCPMemoryPressures",

@@ -19,6 +19,7 @@ FAMILIES = ("ipv4", "ipv6")
 _AF_INET6 = 10
 _WIDTH = max(State) + 1
 _STATES = [*State]
+_NOBODY = ("", "")
 
 
 def socket_counts(snapshot: Snapshot, namespaces: Namespaces) -> dict[Labels, float]:
@@ -87,15 +88,22 @@ def queue_ratios(snapshot: Snapshot, namespaces: Namespaces, settings: MetricsSe
 
 
 def process_counts(snapshot: Snapshot, settings: MetricsSettings) -> Folded:
-    """By (process, unit): who holds the most, and one subject without a name for what nobody known holds."""
+    """By (process, unit): who holds the most. Without a process, and by the unit if that is known, all the others."""
     sockets, owners = snapshot.sockets, snapshot.owners
-    names = [("", ""), *((label(p.name), label(p.unit or "")) for p in owners.processes)]
-    subjects = sorted(set(names))
+    units = {cgroup: ("", label(known.unit or "")) for cgroup, known in owners.cgroups.items()}
+    names = [_NOBODY, *((label(p.name), label(p.unit or "")) for p in owners.processes)]
+    subjects = sorted({*names, *units.values()})
     number = {name: i for i, name in enumerate(subjects)}
-    by_owner = np.array([number[name] for name in names], np.int32)
-    counts = _by_state(snapshot, by_owner[owners.of(sockets) + 1], sockets.state, len(subjects))
+    index = np.array([number[name] for name in names], np.int32)[owners.of(sockets) + 1]
+    if units:
+        unknown = np.flatnonzero(index == number[_NOBODY])
+        created_in = group(sockets.cgroup[unknown])
+        cgroups = sockets.cgroup[unknown[created_in.first]].tolist()
+        by_cgroup = np.array([number[units.get(cgroup, _NOBODY)] for cgroup in cgroups], np.int32)
+        index[unknown] = by_cgroup[created_in.index]
+    counts = _by_state(snapshot, index, sockets.state, len(subjects))
     weight = counts.sum(axis=1, where=~np.isnan(counts))
-    weight[number["", ""]] = np.inf
+    weight[number[_NOBODY]] = np.inf
     if (OTHER, "") in number:
         weight[number[OTHER, ""]] = np.nan
     return fold(

@@ -1,0 +1,102 @@
+"""Who holds the sockets that no detector asks about: asked seldom, and believed in between."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sockwatch.model.grouping import group
+from sockwatch.model.identity import NOT_THERE, find_cookies
+from sockwatch.model.snapshot import UNKNOWN, Cgroup, Gap, Owners, Process, Snapshot
+from sockwatch.model.sockets import SocketTable
+from sockwatch.model.state import State
+
+EVERY_SECONDS = 60.0
+"""To look the holders of ten thousand sockets up takes some 100 ms, more than all else of a poll together."""
+MOST_NAMED = 20_000
+_GAP = "owners"
+"""What collect calls the gap of holders that it could not see."""
+
+
+def worth_naming(sockets: SocketTable) -> SocketTable:
+    """Whose holders are worth that: everything that has a file, up to MOST_NAMED sockets.
+
+    Of more only listeners, and one socket of each cgroup: that tells the unit of all the others.
+    """
+    held = np.flatnonzero(sockets.inode)
+    if len(held) > MOST_NAMED:
+        one_each = np.zeros(len(held), np.bool_)
+        one_each[group(sockets.cgroup[held]).first] = True
+        held = held[one_each | sockets.is_in_state(State.LISTEN)[held]]
+    return sockets.take(held[:MOST_NAMED])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Holders:
+    """Who held which socket when that was last asked: `owner` is an index in `processes`.
+
+    A socket that has its cookie still is believed to be held by the same process: no verdict rests on that.
+    """
+
+    asked_at: float = float("-inf")
+    """Seconds as Snapshot.monotonic."""
+    cookie: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
+    owner: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+    processes: tuple[Process, ...] = ()
+    cgroups: Mapping[int, Cgroup] = field(default_factory=dict)
+    gaps: tuple[Gap, ...] = ()
+    """Whose holders could not be seen."""
+
+    @staticmethod
+    def seen_in(look: Snapshot) -> "Holders":
+        """What a look knows for which they were asked."""
+        owner = look.owners.of(look.sockets)
+        known = owner != UNKNOWN
+        return Holders(
+            asked_at=look.monotonic,
+            cookie=look.sockets.cookie[known],
+            owner=owner[known],
+            processes=look.owners.processes,
+            cgroups=look.owners.cgroups,
+            gaps=tuple(gap for gap in look.gaps if gap.what == _GAP),
+        )
+
+    def are_old(self, monotonic: float) -> bool:
+        """Whether it is time to ask again."""
+        return monotonic - self.asked_at >= EVERY_SECONDS
+
+    def with_gaps(self, look: Snapshot) -> Snapshot:
+        """The look with the gaps of when they were asked, unless it has such of its own."""
+        if any(gap.what == _GAP for gap in look.gaps):
+            return look
+        return replace(look, gaps=look.gaps + self.gaps)
+
+    def complete(self, look: Snapshot) -> Snapshot:
+        """The look with these holders of the sockets that it knows no holder of."""
+        sockets, owners = look.sockets, look.owners
+        place = find_cookies(self.cookie, sockets.cookie)
+        mine = np.flatnonzero(place != NOT_THERE)
+        rows = place[mine]
+        new = (sockets.inode[rows] != 0) & ~np.isin(sockets.inode[rows], owners.inodes)
+        rows, owner = rows[new], self.owner[mine[new]]
+        processes, number = list(owners.processes), {(p.pid, p.started): i for i, p in enumerate(owners.processes)}
+        index = np.full(len(self.processes), UNKNOWN, np.int32)
+        for i in np.unique(owner).tolist():
+            process = self.processes[i]
+            if (process.pid, process.started) not in number:
+                number[process.pid, process.started] = len(processes)
+                processes.append(process)
+            index[i] = number[process.pid, process.started]
+        inodes = np.concatenate([owners.inodes, sockets.inode[rows]])
+        inodes, first = np.unique(inodes, return_index=True)
+        return replace(
+            look,
+            owners=Owners(
+                processes=tuple(processes),
+                inodes=inodes,
+                first=np.concatenate([owners.first, index[owner]])[first],
+                others=owners.others,
+                cgroups={**self.cgroups, **owners.cgroups},
+            ),
+        )
