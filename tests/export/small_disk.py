@@ -12,15 +12,17 @@ import ctypes, os, sys
 libc = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNS, CLONE_NEWUSER, MS_REC_PRIVATE, MS_RDONLY, MS_REMOUNT = 0x20000, 0x10000000, 0x44000, 1, 32
 place, size = sys.argv[1].encode(), sys.argv[2].encode()
-uid = os.geteuid()
-if libc.unshare(CLONE_NEWNS | (CLONE_NEWUSER if uid else 0)):
-    sys.exit(f"REFUSED unshare: {os.strerror(ctypes.get_errno())}")
-if uid:
-    open("/proc/self/setgroups", "w").write("deny")
-    open("/proc/self/uid_map", "w").write(f"{uid} {uid} 1")
-libc.mount(b"none", b"/", None, MS_REC_PRIVATE, None)
-if libc.mount(b"none", place, b"tmpfs", 0, b"size=" + size):
-    sys.exit(f"REFUSED mount: {os.strerror(ctypes.get_errno())}")
+
+def enter():
+    uid = os.geteuid()
+    if libc.unshare(CLONE_NEWNS | (CLONE_NEWUSER if uid else 0)):
+        sys.exit(f"REFUSED unshare: {os.strerror(ctypes.get_errno())}")
+    if uid:
+        open("/proc/self/setgroups", "w").write("deny")
+        open("/proc/self/uid_map", "w").write(f"{uid} {uid} 1")
+    libc.mount(b"none", b"/", None, MS_REC_PRIVATE, None)
+    if libc.mount(b"none", place, b"tmpfs", 0, b"size=" + size):
+        sys.exit(f"REFUSED mount: {os.strerror(ctypes.get_errno())}")
 
 def read_only(on):
     if libc.mount(b"none", place, None, MS_REMOUNT | (MS_RDONLY if on else 0), None):
@@ -40,9 +42,12 @@ def free():
 
 
 def on_small_disk(place: Path, script: str, *, size: str = "64k") -> str:
-    """Run a Python script that has `fill()`, `free()` and `read_only(on)` for the disk at `place`; what it printed."""
+    """Run the `main()` of a script that has `fill()`, `free()` and `read_only(on)` for the disk at `place`.
+
+    Returns what it printed. It imports at its top, before it is in the mount namespace.
+    """
     done = subprocess.run(
-        [sys.executable, "-c", _PREPARE + script, str(place), size],
+        [sys.executable, "-c", _PREPARE + script + "\nenter()\nmain()\n", str(place), size],
         capture_output=True,
         text=True,
         check=False,

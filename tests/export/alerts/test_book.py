@@ -139,21 +139,22 @@ from sockwatch.export.alerts.state import decode
 from sockwatch.export.alerts.book import AlertBook
 from sockwatch.model.settings import AlertSettings
 
-logging.basicConfig(level=logging.INFO, format="LOG %(levelname)s %(message)s")
-path = Path(sys.argv[1]) / "alerts.json"
-looker = Looker(book=AlertBook(AlertSettings(), path))
-looker.see(overflow())
-looker.book.save()
-old = path.read_bytes()
-BREAK
-for number in range(5):
-    print(looker.see(leak(), overflow()))
+def main():
+    logging.basicConfig(level=logging.INFO, format="LOG %(levelname)s %(message)s")
+    path = Path(sys.argv[1]) / "alerts.json"
+    looker = Looker(book=AlertBook(AlertSettings(), path))
+    looker.see(overflow())
     looker.book.save()
-assert path.read_bytes() == old
-MEND
-looker.see(leak(), overflow())
-looker.book.save()
-assert len(decode(path.read_bytes()).alerts) == 2
+    old = path.read_bytes()
+    BREAK
+    for number in range(5):
+        print(looker.see(leak(), overflow()))
+        looker.book.save()
+    assert path.read_bytes() == old
+    MEND
+    looker.see(leak(), overflow())
+    looker.book.save()
+    assert len(decode(path.read_bytes()).alerts) == 2
 """
 
 
