@@ -7,6 +7,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
 
 class StateFile:
     """`name` in `directory`; readable by its owner only, never larger than `most_bytes`.
@@ -32,9 +34,12 @@ class StateFile:
                 return None
             except OSError as error:
                 raise ValueError(error.strerror) from None  # a symbolic link, a socket
-            with os.fdopen(file, "rb") as opened:
+            try:
                 self._check(os.fstat(file))
-                return opened.read(self._most_bytes)
+                with os.fdopen(file, "rb", closefd=False) as opened:
+                    return opened.read(self._most_bytes)
+            finally:
+                os.close(file)
 
     def write(self, data: bytes) -> None:
         """Replace what is there: after a return it is on the disk, after an error the old file is as it was."""
@@ -79,7 +84,7 @@ class StateFile:
     def _check(self, status: os.stat_result) -> None:
         if not stat.S_ISREG(status.st_mode):
             raise ValueError("it is no regular file")
-        if status.st_uid != os.geteuid() or status.st_nlink != 1:
-            raise ValueError("it belongs to somebody else, or has a second name")
+        if status.st_uid != os.geteuid() or status.st_nlink != 1 or status.st_mode & _OTHERS_WRITE:
+            raise ValueError("it belongs to others, others may write it, or it has a second name")
         if status.st_size > self._most_bytes:
             raise ValueError(f"it is larger than {self._most_bytes} bytes")

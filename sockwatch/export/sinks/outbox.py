@@ -15,7 +15,7 @@ from sockwatch.model.alert import AlertIdentity
 from sockwatch.model.printable import printable
 
 FILE_NAME: Final = "outbox.json"
-MOST_WAITING = 500
+MOST_WAITING = 2000
 """Notices a sink; beyond, the oldest is dropped."""
 _MOST_BYTES = 64 << 20
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from urllib.parse import unquote
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
@@ -50,7 +51,7 @@ def target(url: str, *, timeout: float, headers: Mapping[str, str], bearer_token
         raise ValueError("not a URL") from None  # urllib3's text has it in full
     if parsed.scheme not in {"http", "https"} or not parsed.host:
         raise ValueError("not a URL for http or https")
-    own = make_headers(basic_auth=parsed.auth) if parsed.auth else {}
+    own = make_headers(basic_auth=unquote(parsed.auth)) if parsed.auth else {}
     return Target(
         url=parsed._replace(auth=None, fragment=None),
         headers={**own, **headers},
@@ -120,6 +121,7 @@ class Poster:
                 decode_content=False,
             )  # fmt: skip
             response = connection.getresponse()
+            line.check()  # what was cut off in the headers looks whole
             asked = _seconds(response.headers.get("Retry-After", ""), self._clock)
             return _outcome(response.status, f"{self._target}: {response.status}{_complaint(response)}", asked)
         finally:
@@ -158,6 +160,12 @@ class _Line:
                     self._socket.shutdown(socket.SHUT_RDWR)
                 except OSError:
                     return  # it is not connected any more
+
+    def check(self) -> None:
+        """Raise TimeoutError if it was cut."""
+        with self._lock:
+            if self._cut:
+                raise TimeoutError
 
     def close(self) -> bool:
         """The request is over; whether it was cut off."""
