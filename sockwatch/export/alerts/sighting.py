@@ -33,17 +33,24 @@ def sightings(report: Report, known: Iterable[AlertIdentity]) -> dict[AlertIdent
     return _renamed(seen, set(known))
 
 
-def is_unknown(report: Report, identity: AlertIdentity) -> bool:
+def is_unknown(report: Report, identity: AlertIdentity, hidden: int) -> bool:
     """Whether the look could not tell whether this is over: its detector or its namespace was not looked at.
 
-    A namespace that is missing from the report is gone, unless a gap says that namespaces could not be looked at.
+    A namespace that is missing from the report is gone, unless a gap names it, or the gaps count more hidden ones than
+    the `hidden` of the look that saw this last.
     """
     for outcome in report.outcomes:
         if outcome.code == identity.code and outcome.result in {Result.FAILED, Result.NO_DATA}:
             return True
-    if all(counts.namespace.name != identity.netns for counts in report.namespaces):
-        return any("namespace" in gap.what or gap.what == identity.netns for gap in report.gaps)
-    return False
+    if any(counts.namespace.name == identity.netns for counts in report.namespaces):
+        return False
+    named = any(gap.what == f"namespace {identity.netns}" for gap in report.gaps)
+    return named or hidden_namespaces(report) > hidden
+
+
+def hidden_namespaces(report: Report) -> int:
+    """How many network namespaces, or processes that may be in one, could not be looked at."""
+    return sum(gap.count for gap in report.gaps if gap.what == "network namespaces")
 
 
 def _add(sighting: Sighting, finding: Finding) -> Sighting:

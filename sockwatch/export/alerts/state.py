@@ -32,6 +32,7 @@ class _Entry:
     told_ago: float = 0.0
     inhibited_by: AlertIdentity | None = None
     wait: float = 0.0
+    hidden: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,6 +47,8 @@ class Tracked:
     inhibited_by: AlertIdentity | None = None
     wait: float = 0.0
     """How long it must still be there, once nothing explains it any more, before somebody is told."""
+    hidden: int = 0
+    """How many namespaces were hidden from the look that saw it last."""
     presence: Presence = Presence.UNKNOWN
     finding: Finding | None = None
 

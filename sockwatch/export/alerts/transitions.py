@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from sockwatch.export.alerts.inhibition import explained
-from sockwatch.export.alerts.sighting import Sighting, is_unknown, sightings
+from sockwatch.export.alerts.sighting import Sighting, hidden_namespaces, is_unknown, sightings
 from sockwatch.export.alerts.silence import silenced_by
 from sockwatch.export.alerts.tracked import Memory, Presence, Tracked
 from sockwatch.model.alert import BLIND, Alert, AlertIdentity, AlertRound, AlertState
@@ -76,15 +76,15 @@ def _follow(
             continue
         sighting = seen.pop(key, None)
         if sighting is not None and _keeps(one, sighting, bar):
-            after[key] = _seen(one, sighting, look.time, settings, passed)
-        elif is_unknown(look.report, key) and sighting is None:
+            after[key] = _seen(one, sighting, look, settings, passed)
+        elif sighting is None and is_unknown(look.report, key, one.hidden):
             after[key] = replace(one, presence=Presence.UNKNOWN)
         elif one.state is AlertState.FIRING:
             after[key] = _gone(one, settings, passed)
     new = [(key, sighting) for key, sighting in seen.items() if sighting.finding.severity.rank >= bar.rank]
     room = max(MOST_ALERTS - len(after), 0)
     after |= {
-        key: _seen(_begin(key, sighting, look.time), sighting, look.time, settings, 0.0) for key, sighting in new[:room]
+        key: _seen(_begin(key, sighting, look.time), sighting, look, settings, 0.0) for key, sighting in new[:room]
     }
     return after, len(new[room:])
 
@@ -112,7 +112,7 @@ def _begin(identity: AlertIdentity, sighting: Sighting, time: float) -> Tracked:
     )
 
 
-def _seen(one: Tracked, sighting: Sighting, time: float, settings: AlertSettings, passed: float) -> Tracked:
+def _seen(one: Tracked, sighting: Sighting, look: Look, settings: AlertSettings, passed: float) -> Tracked:
     finding = sighting.finding
     present = one.present + (passed if one.presence is Presence.SEEN else 0.0)
     fires = one.state is AlertState.PENDING and (finding.severity is Severity.CRITICAL or present >= settings.for_)
@@ -125,10 +125,11 @@ def _seen(one: Tracked, sighting: Sighting, time: float, settings: AlertSettings
         cause=finding.cause,
         remedies=finding.remedies,
         count=sighting.count,
-        fired=max(time, one.began) if fires else one.fired,
+        fired=max(look.time, one.began) if fires else one.fired,
         present=present,
         away=0.0,
         presence=Presence.SEEN,
+        hidden=hidden_namespaces(look.report),
         finding=finding,
     )
 

@@ -197,13 +197,20 @@ def test_a_detector_that_failed_says_nothing_of_the_alerts_of_others() -> None:
     assert [line for _ in range(7) for line in looker.see(outcomes=(failed_other,))] == [RESOLVED]
 
 
-def test_a_namespace_that_could_not_be_entered_is_not_over_and_one_that_is_gone_is() -> None:
-    in_box = leak(subject=replace(leak().subject, netns="box"))
-    looker = firing(Looker(), in_box)
-    gap = Gap(what="network namespaces", why="box: no permission")
+@pytest.mark.parametrize("gap", [Gap(what="namespace box", why="EPERM"), Gap(what="network namespaces", why="1 more")])
+def test_a_namespace_that_could_not_be_entered_is_not_over_and_one_that_is_gone_is(gap: Gap) -> None:
+    looker = firing(Looker(), leak(subject=replace(leak().subject, netns="box")))
     for _ in range(20):
         assert looker.see(gaps=[gap]) == []
     assert gone(looker, 7) == [RESOLVED]
+
+
+def test_namespaces_that_are_always_hidden_keep_no_other_one_alive() -> None:
+    hidden = Gap(what="network namespaces", why="no permission", count=3)
+    looker = Looker()
+    for _ in range(4):
+        looker.see(leak(subject=replace(leak().subject, netns="box")), gaps=[hidden])
+    assert [line for _ in range(7) for line in looker.see(gaps=[hidden])] == [RESOLVED]
 
 
 def test_what_could_not_be_seen_keeps_pending() -> None:
