@@ -49,7 +49,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
 def run(options: argparse.Namespace) -> int:
     """Watch until a signal comes. Raises UsageError."""
     # Until the loop handles them: leave, and have nothing to reload yet.
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os._exit(0))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     from sockwatch.clock import SystemClock
     from sockwatch.daemon.start import run_daemon

@@ -53,6 +53,7 @@ class Daemon:
         self._around = around
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
+        self._told = False
         self._reload = asyncio.Event()
         self._ready = asyncio.Event()
         self._published: Published | None = None
@@ -110,8 +111,6 @@ class Daemon:
     def stuck(self) -> bool:
         """Whether the thread that looks did not end: only the end of the process ends it."""
         return self._collector.is_alive()
-
-    _told = False
 
     def _told_to_stop(self) -> None:
         if self._told:  # the second time: at once
