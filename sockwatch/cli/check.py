@@ -52,7 +52,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
         "--netns",
         type=namespace,
         metavar="WHICH",
-        help="current (default), a name in /run/netns, or a path such as /proc/PID/ns/net",
+        help="current (default), all, a name in /run/netns, or a path such as /proc/PID/ns/net",
     )
     add("--from", dest="capture", metavar="CAPTURE", help="judge a capture (- is stdin) instead of this host")
     add(

@@ -96,11 +96,7 @@ def one_of(*valid: str) -> Callable[[str], str]:
 
 
 def namespace(text: str) -> str:
-    """`current`, a name in /run/netns, or the path of a namespace."""
-    if text == "all":
-        raise argparse.ArgumentTypeError(
-            '"all" is not available: give one namespace: current, a name in /run/netns, or a path'
-        )
+    """`current`, `all`, a name in /run/netns, or the path of a namespace."""
     if not text:
-        raise argparse.ArgumentTypeError("a namespace has a name: current, a name in /run/netns, or a path")
+        raise argparse.ArgumentTypeError("a namespace has a name: current, all, a name in /run/netns, or a path")
     return text

@@ -1,6 +1,6 @@
 """Columns that grow while a dump comes in, and are never in memory twice."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from mmap import MAP_ANONYMOUS, MAP_PRIVATE, PAGESIZE, mmap
 from typing import Any
@@ -29,6 +29,11 @@ class Columns:
 
     def __len__(self) -> int:
         return self._rows
+
+    @property
+    def names(self) -> Collection[str]:
+        """Of the columns."""
+        return self._types.keys()
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         """One column, as a view."""

@@ -2,7 +2,7 @@
 
 import errno
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from sockwatch.model.state import State
 ESTABLISHED_LIMIT = 30_000
 """Established sockets that get a closer look; where there are more, others each time."""
 _ESTABLISHED = frozenset({State.ESTABLISHED})
+_LISTEN = frozenset({State.LISTEN})
 _TOO_OLD = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOENT})
 _LISTS_BOUND_SINCE = (6, 8)
 
@@ -44,8 +45,8 @@ class Dump:
     lists_bound: bool
 
 
-def dump_sockets(asks: Asks, connect: Connect = NetlinkSocket) -> Dump:
-    """Read every TCP socket of the calling thread's network namespace; `netns` is 0 in every row.
+def dump_sockets(asks: Asks, connect: Connect = NetlinkSocket, *, states: frozenset[State] = EVERY_STATE) -> Dump:
+    """Read every TCP socket of the calling thread's network namespace that is in `states`; `netns` is 0 in every row.
 
     Sockets in `asks.states` also get `asks.details` (names of attributes.FIELDS), and what both passes saw is of the
     second one, so that queues and details are of one moment. No cookie is in the table twice. Raises DumpError, and
@@ -54,15 +55,37 @@ def dump_sockets(asks: Asks, connect: Connect = NetlinkSocket) -> Dump:
     unknown = asks.details - FIELDS.keys()
     if unknown:
         raise ValueError(f"no such detail: {', '.join(sorted(unknown))}")
+    if not states:
+        return Dump(sockets=SocketTable.empty(), gaps=(), lists_bound=lists_bound(SocketTable.empty()))
+    closely = asks.states & states if asks.details else frozenset()
     plain = Plain()
-    gaps = read_tcp(connect, EVERY_STATE, plain)
-    drop_doubles(plain.rows)
+    gaps: list[Gap] = []
+    if states != closely:  # else one pass brings all
+        gaps += read_tcp(connect, states, plain)
+        drop_doubles(plain.rows)
     closer = Closer({name: FIELDS[name] for name in asks.details}, DETAIL_LIMIT)
-    if asks.states and asks.details:
-        gaps += _look_closer(connect, asks, plain.rows, closer)
+    if closely:
+        gaps += _look_closer(connect, replace(asks, states=closely), plain.rows, closer)
     table = closer.merge_into(plain.rows)
     gaps += _left_out(table, asks)
-    return Dump(sockets=table, gaps=tuple(dict.fromkeys(gaps)), lists_bound=_lists_bound(table))
+    return Dump(sockets=table, gaps=tuple(dict.fromkeys(gaps)), lists_bound=lists_bound(table))
+
+
+class Listeners:
+    """Reads the listeners of one namespace after the other, in the same memory: a walk that costs next to nothing."""
+
+    def __init__(self, asks: Asks, connect: Connect = NetlinkSocket) -> None:
+        self._connect = connect
+        names = asks.details if State.LISTEN in asks.states else ()
+        self._closer = Closer({name: FIELDS[name] for name in names}, DETAIL_LIMIT)
+        self._extensions = extensions_for(FIELDS[name].attribute for name in names)
+
+    def read(self) -> tuple[SocketTable, list[Gap]]:
+        """As dump_sockets() for LISTEN alone. Raises DumpError."""
+        closer = self._closer
+        closer.go_back((0, 0))
+        gaps = read_tcp(self._connect, _LISTEN, closer, extensions=self._extensions)
+        return closer.copy(), gaps
 
 
 def read_tcp(
@@ -125,7 +148,7 @@ def _left_out(table: SocketTable, asks: Asks) -> list[Gap]:
     return [Gap(what="socket details", why=why, count=count)] if count else []
 
 
-def _lists_bound(table: SocketTable) -> bool:
+def lists_bound(table: SocketTable) -> bool:
     """Whether this kernel lists bound sockets (v6.8, 91051f003948): such a row proves it.
 
     Without one only the release is left: binding a socket to see whether it shows would take a port of the host. A

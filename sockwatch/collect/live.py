@@ -1,27 +1,32 @@
 """This host's kernel as a source of snapshots."""
 
 import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from sockwatch.clock import Clock
 from sockwatch.collect.autobound import fill_autobound
-from sockwatch.collect.counters import read_counters
-from sockwatch.collect.dump import Dump, dump_sockets
-from sockwatch.collect.mptcp import read_mptcp
-from sockwatch.collect.namespaces import CURRENT, call_in_namespace, name_namespace
+from sockwatch.collect.namespace_reader import NamespaceReader, Reading
+from sockwatch.collect.namespaces import ALL, CURRENT, HOST, Place, call_in_namespace, name_namespace, visit
+from sockwatch.collect.netns_listing import NamespaceLister, net_number
 from sockwatch.collect.owners import OwnerFinder
 from sockwatch.collect.sysctl_files import read_sysctl_files
-from sockwatch.collect.sysctls import read_sysctls
-from sockwatch.collect.udp import read_udp
+from sockwatch.errors import DumpError
 from sockwatch.model.printable import printable
 from sockwatch.model.snapshot import Asks, FollowUp, Gap, Namespace, Snapshot
 from sockwatch.model.sockets import SocketTable
+from sockwatch.model.state import State
+
+_FEW_ROWS = 1 << 12
 
 
 class LiveSource:
-    """Looks at one network namespace: "current" (of the calling thread), a name in /run/netns, or a path."""
+    """Looks at a network namespace: "current" (of the calling thread), a name in /run/netns, or a path; or at "all"."""
 
     def __init__(
         self, *, clock: Clock, netns: str = CURRENT, proc: Path = Path("/proc"), root: Path = Path("/")
@@ -31,57 +36,158 @@ class LiveSource:
         self._proc = proc
         self._root = root
         self._owners = OwnerFinder(clock=clock, proc=proc)
+        self._reader = NamespaceReader(clock=clock, proc=proc)
+        self._lister = NamespaceLister(clock=clock, proc=proc)
+        self._places: tuple[Place | None, ...] = ()
+        """Of the last look, by the number of the namespace: where it is, None for the caller's own."""
 
     def look(self, asks: Asks) -> Snapshot:
-        """Sockets, counters and sysctls as they are now, nobody named. Raises DumpError, and UsageError for `netns`."""
-        return call_in_namespace(self._netns, partial(self._look, asks))
+        """Sockets, counters and sysctls as they are now, nobody named. Raises DumpError, and UsageError for `netns`.
+
+        Of all namespaces the caller's own is the first.
+        """
+        time, monotonic = self._clock.unixtime(), self._clock.monotonic()
+        gaps: tuple[Gap, ...] = ()
+        if self._netns == ALL:
+            found, gaps = self._tour(asks)
+        else:
+            found = [call_in_namespace(self._netns, partial(self._read, asks))]
+        namespaces, readings = zip(*found, strict=True)
+        self._reader.keep([namespace.cookie for namespace in namespaces])
+        # Nothing says which files, if any, were applied to another namespace.
+        initial = any(namespace.initial for namespace in namespaces)
+        files, no_files = read_sysctl_files(self._root) if asks.sysctl_files and initial else ((), ())
+        every = [gap for reading in readings for gap in reading.gaps]
+        system = os.uname()
+        return Snapshot(
+            time=time,
+            monotonic=monotonic,
+            took=max(reading.read_at for reading in readings) - monotonic,
+            host=printable(system.nodename),
+            kernel=printable(system.release),
+            namespaces=namespaces,
+            sockets=_join([reading.sockets for reading in readings]),
+            gaps=_add_up(every) + _unlisted(namespaces) + gaps + no_files,
+            udp=_join([reading.udp for reading in readings]),
+            mptcp=_join([reading.mptcp for reading in readings]),
+            sysctl_files=files,
+        )
 
     def follow_up(self, snapshot: Snapshot, wanted: FollowUp) -> Snapshot:
         """The same snapshot with the processes that hold the suspects, and with `autobound` if that is wanted."""
         sockets, gaps = snapshot.sockets, snapshot.gaps
         if wanted.autobound:
-            sockets, unknown = call_in_namespace(self._netns, partial(fill_autobound, sockets))
+            sockets, unknown = self._fill_autobound(sockets)
             gaps += unknown
         owners, unnamed = self._owners.find(wanted.suspects)
         return replace(snapshot, sockets=sockets, owners=owners, gaps=gaps + unnamed)
 
-    def _look(self, asks: Asks) -> Snapshot:
-        time, monotonic = self._clock.unixtime(), self._clock.monotonic()
-        dump = dump_sockets(asks)
-        took = self._clock.monotonic() - monotonic
-        counters, odd_counters = read_counters(self._proc)
-        sysctls, odd_sysctls = read_sysctls(asks.sysctls, self._proc)
-        udp, no_udp = read_udp() if asks.udp else (SocketTable.empty(), ())
-        mptcp, no_mptcp = read_mptcp(counters) if asks.mptcp else (SocketTable.empty(), ())
-        name, inode, initial = name_namespace(self._netns, self._proc)
-        # Nothing says which files, if any, were applied to another namespace.
-        files, no_files = read_sysctl_files(self._root) if asks.sysctl_files and initial else ((), ())
-        system = os.uname()
-        namespace = Namespace(
-            name=name,
-            inode=inode,
-            initial=initial,
-            lists_bound=dump.lists_bound,
-            counters=counters,
-            sysctls=sysctls,
-        )
-        return Snapshot(
-            time=time,
-            monotonic=monotonic,
-            took=took,
-            host=printable(system.nodename),
-            kernel=printable(system.release),
-            namespaces=(namespace,),
-            sockets=dump.sockets,
-            gaps=dump.gaps + _unlisted(dump) + no_udp + no_mptcp + odd_counters + odd_sysctls + no_files,
-            udp=udp,
-            mptcp=mptcp,
-            sysctl_files=files,
-        )
+    def _read(self, asks: Asks) -> tuple[Namespace, Reading]:
+        """The namespace of the calling thread."""
+        name, inode = name_namespace(self._netns, self._proc)
+        reading = self._reader.read(asks)
+        return _describe(name, inode, reading), reading
+
+    def _tour(self, asks: Asks) -> tuple[list[tuple[Namespace, Reading]], tuple[Gap, ...]]:
+        """Every namespace, the caller's own first, and what could not be looked at."""
+        listing = self._lister.find()
+        hidden = set(listing.hidden)
+        found: list[tuple[Namespace, Reading]] = []
+        places: list[Place | None] = [None]
+        failed: list[Gap] = []
+
+        def read_own() -> None:
+            found.append(self._read(asks))
+
+        def read(place: Place) -> None:
+            if hidden:
+                hidden.discard(net_number(self._proc, "thread-self") or 0)
+            try:
+                reading = self._reader.read(asks)
+            except DumpError as error:
+                failed.append(Gap(what=f"namespace {place.name}", why=str(error), fatal=True))
+                return
+            found.append((_describe(HOST if reading.initial else place.name, place.inode, reading), _copied(reading)))
+            places.append(place)
+
+        refused = len(visit(listing.places, read, first=read_own).refused)
+        self._places = tuple(places)
+        return found, (*failed, *_refused(max(refused, len(hidden))), *listing.gaps)
+
+    def _fill_autobound(self, sockets: SocketTable) -> tuple[SocketTable, tuple[Gap, ...]]:
+        if self._netns != ALL:
+            return call_in_namespace(self._netns, partial(fill_autobound, sockets))
+        column = sockets.autobound.copy()
+        gaps: list[Gap] = []
+
+        def fill(number: int) -> None:
+            rows = np.flatnonzero(sockets.netns == number)
+            filled, unknown = fill_autobound(sockets.take(rows))
+            column[rows] = filled.autobound
+            gaps.extend(unknown)
+
+        connected = np.bincount(sockets.netns[~sockets.is_in_state(State.LISTEN)], minlength=len(self._places))
+        numbers = {place.inode: n for n, place in enumerate(self._places) if place is not None and connected[n]}
+        places = [place for place in self._places if place is not None and place.inode in numbers]
+        visit(places, lambda place: fill(numbers[place.inode]), first=partial(fill, 0))
+        return replace(sockets, autobound=column), _add_up(gaps)
 
 
-def _unlisted(dump: Dump) -> tuple[Gap, ...]:
+def _describe(name: str, inode: int, reading: Reading) -> Namespace:
+    return Namespace(
+        name=name,
+        inode=inode,
+        initial=reading.initial,
+        lists_bound=reading.lists_bound,
+        cookie=reading.cookie,
+        counters=reading.counters,
+        sysctls=reading.sysctls,
+    )
+
+
+def _copied(reading: Reading) -> Reading:
+    """The same with small tables copied: each column has a mapping of its own, and a process may not have many."""
+    return replace(reading, sockets=_compact(reading.sockets), udp=_compact(reading.udp), mptcp=_compact(reading.mptcp))
+
+
+def _compact(table: SocketTable) -> SocketTable:
+    if not 0 < len(table) < _FEW_ROWS:
+        return table
+    copied = table.take(np.arange(len(table)))
+    return replace(copied, details={name: column.copy() for name, column in table.details.items()})
+
+
+def _join(tables: Sequence[SocketTable]) -> SocketTable:
+    """One table, in which `netns` is the number of the table."""
+    if len(tables) == 1:
+        return tables[0]
+    numbered = [
+        replace(table, netns=np.full(len(table), number, np.uint16))
+        for number, table in enumerate(tables)
+        if len(table)
+    ]
+    return SocketTable.concatenate(numbered)
+
+
+def _add_up(gaps: Iterable[Gap]) -> tuple[Gap, ...]:
+    """Each gap once, with the sum of their counts."""
+    counts: Counter[Gap] = Counter()
+    for gap in gaps:
+        counts[replace(gap, count=1)] += gap.count
+    return tuple(replace(gap, count=count) for gap, count in counts.items())
+
+
+def _refused(count: int) -> tuple[Gap, ...]:
+    """What this user may not enter."""
+    if not count:
+        return ()
+    noun = "network namespace" if count == 1 else "network namespaces"
+    why = f"{count} {noun}: no permission to enter (CAP_SYS_ADMIN; CAP_SYS_PTRACE for those of other users' processes)"
+    return (Gap(what="network namespaces", why=why, count=count),)
+
+
+def _unlisted(namespaces: Iterable[Namespace]) -> tuple[Gap, ...]:
     """What this kernel does not list at all; its counts are null."""
-    if dump.lists_bound:
+    if all(namespace.lists_bound for namespace in namespaces):
         return ()
     return (Gap(what="sockets in bound and close", why="this kernel does not list them; Linux 6.8 and later do"),)

@@ -119,6 +119,18 @@ class Closer:
         """What is in here, as a table of its own. Uses it up."""
         return self.merge_into(Columns(_BASE_TYPES))
 
+    def copy(self) -> SocketTable:
+        """What is in here, as small tables of their own, before go_back(); nothing was listed twice."""
+        columns = {name: np.concatenate([self.rows[name], self.bare[name]]) for name in _BASE_TYPES}
+        rows, bare = len(self.rows), len(self.bare)
+        return SocketTable(
+            **columns,
+            netns=np.zeros(rows + bare, np.uint16),
+            autobound=np.full(rows + bare, AUTOBOUND_UNKNOWN, np.uint8),
+            detail_row=np.concatenate([np.arange(rows, dtype=np.int32), np.full(bare, NO_DETAIL, np.int32)]),
+            details={name: self.values[name].copy() for name in self.values.names},
+        )
+
     def merge_into(self, table: Columns) -> SocketTable:
         """The table with what is in here put over it. Uses up both."""
         drop_doubles(self.bare)

@@ -9,7 +9,7 @@ import pytest
 import builders
 from netns import PrivateNetns, keep
 from sockwatch.clock import SystemClock
-from sockwatch.collect import live
+from sockwatch.collect import namespace_reader
 from sockwatch.collect.dump import Dump
 from sockwatch.collect.live import LiveSource
 from sockwatch.model.snapshot import Asks, FollowUp, Gap, Snapshot
@@ -26,7 +26,7 @@ WITHOUT_SUSPECTS = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from sockwatch.clock import SystemClock
-from sockwatch.collect import live
+from sockwatch.collect import namespace_reader
 from sockwatch.collect.live import LiveSource
 from sockwatch.model.snapshot import Asks, FollowUp
 source = LiveSource(clock=SystemClock())
@@ -93,14 +93,15 @@ def assert_complete(snapshot: Snapshot, netns: PrivateNetns) -> None:
 
 def test_a_look_says_when_its_reading_began_and_how_long_that_took(monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = Dump(sockets=SocketTable.empty(), gaps=(), lists_bound=True)
-    monkeypatch.setattr(live, "dump_sockets", lambda _asks: nothing)
+    monkeypatch.setattr(namespace_reader, "dump_sockets", lambda _asks, **_states: nothing)
     snapshot = LiveSource(clock=SlowClock()).look(Asks())
     assert (snapshot.monotonic, snapshot.took) == (100.0, 2.0)
 
 
 def test_states_that_this_kernel_does_not_list_are_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     old_kernel = Dump(sockets=SocketTable.empty(), gaps=(), lists_bound=False)
-    monkeypatch.setattr(live, "dump_sockets", lambda _asks: old_kernel)
+    monkeypatch.setattr(namespace_reader, "dump_sockets", lambda _asks, **_states: old_kernel)
+    monkeypatch.setattr(namespace_reader, "lists_bound", lambda _sockets: False)
     snapshot = LiveSource(clock=ManualClock()).look(Asks())
     assert [gap.what for gap in snapshot.gaps] == [UNLISTED]
     assert not snapshot.namespaces[0].lists_bound
@@ -178,7 +179,7 @@ def test_what_is_asked_for_is_read_in_the_namespace_from_outside(sysctl_conf: Pa
 def test_the_sysctl_files_are_those_of_the_initial_namespace(
     sysctl_conf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "name_namespace", lambda _netns, _proc: ("host", 1, True))
+    monkeypatch.setattr(namespace_reader, "is_initial", lambda _proc: True)
     with PrivateNetns() as netns:
         [setting] = netns.run(follow, "current", sysctl_conf).sysctl_files
         assert (setting.name, setting.value) == ("net.core.somaxconn", "23")

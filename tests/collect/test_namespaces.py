@@ -56,7 +56,7 @@ def refuse() -> None:
     raise DumpError("refused", errno=1)
 
 
-def name(asked: str) -> tuple[str, int, bool]:
+def name(asked: str) -> tuple[str, int]:
     return name_namespace(asked, PROC)
 
 
@@ -99,7 +99,7 @@ def test_a_name_stands_for_a_file_in_run_netns(tmp_path: Path, monkeypatch: pyte
     with PrivateNetns() as netns:
         (tmp_path / "blue").symlink_to(netns.path)
         assert call_in_namespace("blue", inode) == netns.run(inode)
-        assert call_in_namespace("blue", lambda: name("blue")) == ("blue", netns.run(inode), False)
+        assert call_in_namespace("blue", lambda: name("blue")) == ("blue", netns.run(inode))
 
 
 def test_the_current_namespace_needs_no_permission_and_no_thread() -> None:
@@ -109,16 +109,16 @@ def test_the_current_namespace_needs_no_permission_and_no_thread() -> None:
 def test_a_namespace_without_a_name_is_called_by_its_inode() -> None:
     with PrivateNetns() as netns:
         there = netns.run(inode)
-        assert netns.run(name, CURRENT) == (f"net:[{there}]", there, False)
-        assert netns.run(name, str(netns.path)) == (f"net:[{there}]", there, False)
-        assert netns.run(name, "blue") == ("blue", there, False)
+        assert netns.run(name, CURRENT) == (f"net:[{there}]", there)
+        assert netns.run(name, str(netns.path)) == (f"net:[{there}]", there)
+        assert netns.run(name, "blue") == ("blue", there)
 
 
 def test_the_initial_namespace_is_the_host() -> None:
     if not (PROC / "sys/net/ipv4/tcp_max_orphans").exists():
         pytest.skip("kernel: this is not the initial network namespace")
-    assert name(CURRENT) == ("host", inode(), True)
-    assert name("whatever") == ("host", inode(), True)
+    assert name(CURRENT) == ("host", inode())
+    assert name("whatever") == ("host", inode())
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from sockwatch.model.snapshot import Gap
 
 FIN_TIMEOUT = "net.ipv4.tcp_fin_timeout"
 PORT_RANGE = "net.ipv4.ip_local_port_range"
+RESERVED = "net.ipv4.ip_local_reserved_ports"
 
 
 def read(*names: str) -> tuple[dict[str, str], tuple[Gap, ...]]:
@@ -46,3 +47,15 @@ def test_no_sysctls_at_all_is_a_gap(tmp_path: Path) -> None:
         f"{tmp_path}/sys/net is not there: what depends on a sysctl is not judged",
     )
     assert read_sysctls([], tmp_path) == ({}, ())
+
+
+def every_second_port() -> str:
+    ports = ",".join(str(port) for port in range(1001, 21_001, 2))
+    Path("/proc/sys/net/ipv4/ip_local_reserved_ports").write_text(ports)
+    return ports
+
+
+def test_a_value_of_many_thousand_characters_is_whole() -> None:
+    with PrivateNetns() as netns:
+        written = netns.run(every_second_port)
+        assert netns.run(read, RESERVED) == ({RESERVED: written}, ())
