@@ -16,7 +16,7 @@ from sockwatch.diagnose.bound_ports import (
     is_connected,
     is_first,
 )
-from sockwatch.diagnose.ports import HALF, ranges, seconds_until_full
+from sockwatch.diagnose.ports import HALF, port_range_mask, seconds_until_full
 from sockwatch.diagnose.role import Role, listened_ports, roles
 from sockwatch.diagnose.window import Window
 from sockwatch.model.address import is_any
@@ -72,7 +72,9 @@ def bind_budgets(window: Window) -> tuple[BindBudget, ...]:
 def _bind_budgets(window: Window) -> tuple[BindBudget, ...]:
     found = []
     every = window.sockets
-    for index, namespace in enumerate(window.namespaces):
+    connected = np.bincount(every.netns[is_connected(every)])
+    for index in np.flatnonzero(connected).tolist():
+        namespace = window.namespaces[index]
         ends = namespace.port_range()
         choosable = _choosable(window.current, index)
         usable = int(choosable.sum())
@@ -108,7 +110,10 @@ def _choosable(snapshot: Snapshot, netns: int) -> Ports:
     """The range without reserved ports and without those that are bound for every address."""
     every = snapshot.sockets
     holding = every.take(holds_without_peer(every) & (every.netns == netns))
-    choosable: Ports = ranges(snapshot)[netns] & ~_mask(holding.sport[is_any(holding.src_hi, holding.src_lo)])
+    own = port_range_mask(snapshot.namespaces[netns])
+    if own is None:
+        return np.zeros(PORTS, np.bool_)
+    choosable: Ports = own & ~_mask(holding.sport[is_any(holding.src_hi, holding.src_lo)])
     return choosable
 
 

@@ -1,6 +1,7 @@
 """The other end of a connection, where both ends are on this host."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,10 @@ NOT_HERE = -1
 def other_ends(snapshot: Snapshot, sockets: SocketTable) -> NDArray[np.intp]:
     """For each of `sockets` the row of its other end in the snapshot's table, or NOT_HERE.
 
-    The other end has both addresses and ports mirrored, in the same namespace. A socket connected to itself has none.
+    The other end has both addresses and ports mirrored. It is in the same namespace, or else in another one that was
+    looked at: the other side of a veth, a bridge, a route. Namespaces that know nothing of each other may use the same
+    addresses, so an end in another one counts only where there is no doubt: nobody else has these addresses and ports,
+    and no two namespaces have either address. A socket connected to itself has no other end.
     """
     found = np.full(len(sockets), NOT_HERE, np.intp)
     if not len(sockets):
@@ -30,21 +34,65 @@ def other_ends(snapshot: Snapshot, sockets: SocketTable) -> NDArray[np.intp]:
     if not len(rows):
         return found
     candidates = every.take(rows)
-    groups = group(
-        np.concatenate([sockets.netns, candidates.netns]),
-        np.concatenate([sockets.dport, candidates.sport]),
-        np.concatenate([sockets.sport, candidates.dport]),
-        np.concatenate([sockets.dst_hi, candidates.src_hi]),
-        np.concatenate([sockets.dst_lo, candidates.src_lo]),
-        np.concatenate([sockets.src_hi, candidates.dst_hi]),
-        np.concatenate([sockets.src_lo, candidates.dst_lo]),
-    )
+    groups = group(np.concatenate([sockets.netns, candidates.netns]), *_mirrored(sockets, candidates))
     mine, theirs = groups.index[: len(sockets)], groups.index[len(sockets) :]
     row_of_group = np.full(len(groups), NOT_HERE, np.intp)
     row_of_group[theirs] = rows
     found = row_of_group[mine]
     found[(found != NOT_HERE) & (every.cookie[found] == sockets.cookie)] = NOT_HERE
+    if len(snapshot.namespaces) > 1:
+        loopback = is_loopback(sockets.dst_hi, sockets.dst_lo) | is_loopback(sockets.src_hi, sockets.src_lo)
+        alone = np.flatnonzero((found == NOT_HERE) & ~loopback)
+        if len(alone):
+            found[alone] = _elsewhere(every, sockets.take(alone), rows)
     return found
+
+
+def _elsewhere(every: SocketTable, sockets: SocketTable, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The other ends in other namespaces, of `rows`; these sockets have none in their own."""
+    candidates = every.take(rows)
+    groups = group(*_mirrored(sockets, candidates))
+    mine, theirs = groups.index[: len(sockets)], groups.index[len(sockets) :]
+    row_of_group = np.full(len(groups), NOT_HERE, np.intp)
+    row_of_group[theirs] = rows
+    # Among the candidates are all that have the other end's addresses and ports, but of this end's only if both ends'
+    # ports are looked for: so those are counted in the whole table.
+    alike = group(*(np.concatenate([getattr(t, name) for t in (sockets, every)]) for name in _TUPLE))
+    connected = ~every.is_in_state(State.LISTEN, State.BOUND)
+    same = np.bincount(alike.index[len(sockets) :][connected], minlength=len(alike))[alike.index[: len(sockets)]]
+    found: NDArray[np.intp] = row_of_group[mine]
+    sure = (found != NOT_HERE) & (np.bincount(theirs, minlength=len(groups))[mine] == 1) & (same == 1)
+    sure &= every.netns[found] != sockets.netns
+    sure &= ~_is_of_several(every, sockets.src_hi, sockets.src_lo) & ~_is_of_several(
+        every, sockets.dst_hi, sockets.dst_lo
+    )
+    return np.where(sure, found, NOT_HERE)
+
+
+_TUPLE = ("sport", "dport", "src_hi", "src_lo", "dst_hi", "dst_lo")
+
+
+def _mirrored(sockets: SocketTable, others: SocketTable) -> list[NDArray[Any]]:
+    """Columns in which a socket and its other end agree: the former's destination is the latter's source."""
+    pairs = (
+        ("dport", "sport"),
+        ("sport", "dport"),
+        ("dst_hi", "src_hi"),
+        ("dst_lo", "src_lo"),
+        ("src_hi", "dst_hi"),
+        ("src_lo", "dst_lo"),
+    )
+    return [np.concatenate([getattr(sockets, mine), getattr(others, theirs)]) for mine, theirs in pairs]
+
+
+def _is_of_several(every: SocketTable, hi: NDArray[np.uint64], lo: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Whether sockets of more than one namespace have this source address."""
+    his, los = np.concatenate([hi, every.src_hi]), np.concatenate([lo, every.src_lo])
+    addresses = group(his, los).index
+    held = group(addresses[len(hi) :], every.netns).first
+    namespaces = np.bincount(addresses[len(hi) :][held], minlength=int(addresses.max()) + 1)
+    several: NDArray[np.bool_] = namespaces[addresses[: len(hi)]] > 1
+    return several
 
 
 def _ports(numbers: NDArray[np.uint16]) -> NDArray[np.bool_]:

@@ -27,6 +27,7 @@ from sockwatch.model.snapshot import Namespace, Snapshot
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State
 
+_RANGE = ("net.ipv4.ip_local_port_range", "net.ipv4.ip_local_reserved_ports")
 SYSCTLS = frozenset(
     {
         "net.ipv4.ip_local_port_range",
@@ -145,16 +146,16 @@ def _half_used(window: Window) -> tuple[PortBudget, ...]:
 def _budgets(window: Window, at_least: float, most: int | None = None) -> tuple[PortBudget, ...]:
     found: list[PortBudget] = []
     sockets = window.sockets
-    choosable = ranges(window.current)
-    chosen = is_connected(sockets)
-    for index, (namespace, client_ports) in enumerate(
-        zip(window.namespaces, _client_ports(window.current), strict=True)
-    ):
-        rows = np.flatnonzero(chosen & client_ports[sockets.sport] & (sockets.netns == index))
+    in_range = ranges(window.current)
+    chosen = is_connected(sockets) & in_range[sockets.netns, sockets.sport]
+    for index in np.flatnonzero(np.bincount(sockets.netns[chosen])).tolist():
+        namespace, choosable = window.namespaces[index], in_range[index]
+        rows = np.flatnonzero(chosen & (sockets.netns == index))
+        rows = rows[_client_ports(window.current, index)[sockets.sport[rows]]]
         if not len(rows):
             continue
-        known = bound_ports(window.current, index, choosable[index])
-        left = choosable[index] & ~known.bound
+        known = bound_ports(window.current, index, choosable)
+        left = choosable & ~known.bound
         least = max(int(at_least * left.sum()), 1)
         rows = rows[crowded(least, *(column[rows] for column in (sockets.src_lo, sockets.dst_lo, sockets.dport)))]
         groups = group(*(column[rows] for column in destinations(sockets)))
@@ -168,7 +169,7 @@ def _budgets(window: Window, at_least: float, most: int | None = None) -> tuple[
                 namespace=namespace,
                 sockets=users,
                 free=free,
-                lost=int((known.bound & choosable[index] & others).sum()),
+                lost=int((known.bound & choosable & others).sum()),
                 reusable=int(reusable.sum()),
                 exact=not ((known.unsure & others).any() or known.unsure[users.sport[reusable]].any()),
                 seconds_left=_seconds_left(window, index, users, len(users) - int(reusable.sum()) + free),
@@ -203,29 +204,34 @@ def reserve_command(namespace: Namespace, ports: NDArray[np.uint16]) -> str:
 
 def ranges(snapshot: Snapshot) -> NDArray[np.bool_]:
     """port_range_mask of each namespace, of shape (namespaces, 65536); no port where it cannot be read."""
-    masks = np.zeros((len(snapshot.namespaces), 65536), np.bool_)
-    for mask, namespace in zip(masks, snapshot.namespaces, strict=True):
-        own = port_range_mask(namespace)
-        if own is not None:
-            mask[:] = own
-    return masks
+    settings = [tuple(namespace.sysctls.get(name) for name in _RANGE) for namespace in snapshot.namespaces]
+    distinct = {setting: _range_mask(snapshot, settings.index(setting)) for setting in dict.fromkeys(settings)}
+    if len(distinct) == 1:  # as almost everywhere: of hundreds of namespaces each mask takes 64 KB
+        return np.broadcast_to(distinct[settings[0]], (len(settings), 65536))
+    return np.array([distinct[setting] for setting in settings]).reshape(-1, 65536)
 
 
-def usable_ports(snapshot: Snapshot) -> NDArray[np.bool_]:
-    """The ports that connect() may choose from, a mask of shape (namespaces, 65536).
+def _range_mask(snapshot: Snapshot, netns: int) -> NDArray[np.bool_]:
+    mask = port_range_mask(snapshot.namespaces[netns])
+    return np.zeros(65536, np.bool_) if mask is None else mask
+
+
+def usable_ports(snapshot: Snapshot, netns: int) -> NDArray[np.bool_]:
+    """The ports that connect() may choose from in a namespace, a mask over all ports.
 
     A port that bind() took, for whatever address, is passed over by connect() for every destination
     (__inet_hash_connect in net/ipv4/inet_hashtables.c: tb->fastreuse >= 0).
     """
-    masks = ranges(snapshot)
-    taken = snapshot.sockets.take(holds_without_peer(snapshot.sockets))
-    masks[taken.netns, taken.sport] = False
-    return masks
+    mask = _range_mask(snapshot, netns)
+    sockets = snapshot.sockets
+    mask[sockets.sport[holds_without_peer(sockets) & (sockets.netns == netns)]] = False
+    return mask
 
 
-def _client_ports(snapshot: Snapshot) -> NDArray[np.bool_]:
-    """Where clients sit, a mask of shape (namespaces, 65536): in the range, and not where somebody listens."""
-    return ranges(snapshot) & ~listened_ports(snapshot)
+def _client_ports(snapshot: Snapshot, netns: int) -> NDArray[np.bool_]:
+    """Where clients sit in a namespace, a mask over all ports: in the range, and not where somebody listens."""
+    mask: NDArray[np.bool_] = _range_mask(snapshot, netns) & ~listened_ports(snapshot)[netns]
+    return mask
 
 
 def _reusable(window: Window, namespace: Namespace, sockets: SocketTable) -> NDArray[np.bool_]:
@@ -278,7 +284,7 @@ def _same_budget(snapshot: Snapshot, netns: int, sockets: SocketTable) -> Socket
     for column in ("src_hi", "src_lo", "dst_hi", "dst_lo"):
         same &= getattr(every, column) == getattr(sockets, column)[0]
     others = every.take(same)
-    return others.take(_client_ports(snapshot)[netns][others.sport] & is_connected(others))
+    return others.take(_client_ports(snapshot, netns)[others.sport] & is_connected(others))
 
 
 def _seconds_held(namespace: Namespace, sockets: SocketTable) -> float:

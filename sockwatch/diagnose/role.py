@@ -1,6 +1,7 @@
 """Which end of its connection a socket is: the one that called connect(), or the one that was accepted."""
 
 from enum import IntEnum
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,11 +71,19 @@ def lasting_roles(window: Window, sockets: SocketTable) -> NDArray[np.int8]:
     return role
 
 
+_listened: WeakKeyDictionary[Snapshot, NDArray[np.bool_]] = WeakKeyDictionary()
+"""Many ask, and of hundreds of namespaces it is megabytes."""
+
+
 def listened_ports(snapshot: Snapshot) -> NDArray[np.bool_]:
     """Which ports are listened on, for each namespace: a mask of shape (namespaces, 65536)."""
-    ports = np.zeros((len(snapshot.namespaces), 65536), np.bool_)
-    listeners = snapshot.sockets.in_state(State.LISTEN)
-    ports[listeners.netns, listeners.sport] = True
+    ports = _listened.get(snapshot)
+    if ports is None:
+        ports = np.zeros((len(snapshot.namespaces), 65536), np.bool_)
+        listeners = snapshot.sockets.in_state(State.LISTEN)
+        ports[listeners.netns, listeners.sport] = True
+        ports.flags.writeable = False
+        _listened[snapshot] = ports
     return ports
 
 

@@ -82,5 +82,10 @@ class Window:
     @cached_property
     def _numbers_before(self) -> tuple[int | None, ...]:
         before = () if self.previous is None else self.previous.namespaces
-        numbers = {(namespace.name, namespace.inode): number for number, namespace in enumerate(before)}
-        return tuple(numbers.get((namespace.name, namespace.inode)) for namespace in self.namespaces)
+        numbers = {_identity(namespace): number for number, namespace in enumerate(before)}
+        return tuple(numbers.get(_identity(namespace)) for namespace in self.namespaces)
+
+
+def _identity(namespace: Namespace) -> tuple[int, int, str]:
+    """What no other namespace has: an inode serves again, and a name may be given while one looks."""
+    return namespace.cookie, namespace.inode, "" if namespace.cookie else namespace.name

@@ -1,6 +1,7 @@
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import pytest
 from hypothesis import given, strategies as st
 
 from builders import namespace, owners, process, snapshot, socket, table
@@ -12,6 +13,8 @@ A = "10.0.0.1:8080", "10.0.0.7:40000"
 B = A[1], A[0]
 
 endpoints = st.tuples(st.sampled_from(("10.0.0.1", "10.0.0.2", "[::1]")), st.sampled_from((80, 81, 40000)))
+Key = tuple[int, tuple[str, int], tuple[str, int]]
+"""Namespace, local and remote end."""
 states = st.sampled_from((State.ESTABLISHED, State.CLOSE_WAIT, State.FIN_WAIT_2, State.LISTEN, State.BOUND))
 
 
@@ -31,12 +34,24 @@ def test_other_ends_are_those_of_a_dict_of_tuples(
     connected = {
         key: row for row, (key, state) in enumerate(unique.items()) if state not in {State.LISTEN, State.BOUND}
     }
-    expected = [
-        NOT_HERE if local == remote else connected.get((netns, remote, local), NOT_HERE)
-        for netns, local, remote in unique
-    ]
     seen = look(*rows)
+    expected = [
+        NOT_HERE if local == remote else connected.get((netns, remote, local), elsewhere(key, unique, connected))
+        for key in unique
+        for netns, local, remote in [key]
+    ]
     assert other_ends(seen, seen.sockets).tolist() == expected
+
+
+def elsewhere(key: Key, every: Iterable[Key], connected: Mapping[Key, int]) -> int:
+    """The only one in another namespace, where no two namespaces have one of the addresses."""
+    _, local, remote = key
+    found = [row for (_, a, b), row in connected.items() if (a, b) == (remote, local)]
+    alike = [row for (_, a, b), row in connected.items() if (a, b) == (local, remote)]
+    owners = [{netns for netns, (address, _), _ in every if address == end} for end, _ in (local, remote)]
+    loopback = "[::1]" in {local[0], remote[0]}
+    unsure = loopback or len(found) != 1 or len(alike) != 1 or any(len(namespaces) > 1 for namespaces in owners)
+    return NOT_HERE if unsure else found[0]
 
 
 def test_no_sockets_have_no_ends() -> None:
@@ -54,8 +69,63 @@ def test_a_socket_connected_to_itself_has_no_other_end() -> None:
     assert other_ends(seen, seen.sockets).tolist() == [NOT_HERE]
 
 
-def test_ends_of_another_namespace_are_no_ends() -> None:
+def test_the_ends_of_a_connection_between_two_namespaces_find_each_other() -> None:
     seen = look(socket(State.CLOSE_WAIT, *A), socket(State.FIN_WAIT_2, *B, netns=1))
+    assert other_ends(seen, seen.sockets).tolist() == [1, 0]
+
+
+def test_an_end_in_the_same_namespace_comes_first() -> None:
+    rows = [socket(State.CLOSE_WAIT, *A), socket(State.FIN_WAIT_2, *B), socket(State.FIN_WAIT_2, *B, netns=1)]
+    seen = look(*rows)
+    assert other_ends(seen, seen.sockets).tolist() == [1, 0, NOT_HERE]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pytest.param(
+            [
+                socket(State.CLOSE_WAIT, "127.0.0.1:8080", "127.0.0.1:40000"),
+                socket(State.FIN_WAIT_2, "127.0.0.1:40000", "127.0.0.1:8080", netns=1),
+            ],
+            id="loopback",
+        ),
+        pytest.param(
+            [
+                socket(State.CLOSE_WAIT, *A),
+                socket(State.FIN_WAIT_2, *B, netns=1),
+                socket(State.ESTABLISHED, *A, netns=2),
+            ],
+            id="the same four-tuple in two namespaces",
+        ),
+        pytest.param(
+            [
+                socket(State.CLOSE_WAIT, *A),
+                socket(State.FIN_WAIT_2, *B, netns=1),
+                socket(State.FIN_WAIT_2, *B, netns=2),
+            ],
+            id="two that may be the other end",
+        ),
+        pytest.param(
+            [
+                socket(State.CLOSE_WAIT, *A),
+                socket(State.FIN_WAIT_2, *B, netns=1),
+                socket(State.ESTABLISHED, "10.0.0.7:5000", "10.0.0.1:6000", netns=2),
+            ],
+            id="an address that two namespaces have",
+        ),
+        pytest.param(
+            [
+                socket(State.CLOSE_WAIT, *A),
+                socket(State.FIN_WAIT_2, *B, netns=1),
+                socket(State.BOUND, "10.0.0.1:5", netns=2),
+            ],
+            id="an address that a socket without a peer has elsewhere",
+        ),
+    ],
+)
+def test_where_there_is_doubt_an_end_in_another_namespace_is_none(rows: list[dict[str, Any]]) -> None:
+    seen = snapshot(*rows, namespaces=[namespace(), namespace("web"), namespace("db")])
     assert not find_ends(seen, seen.sockets).here.any()
 
 

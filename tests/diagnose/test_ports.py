@@ -63,7 +63,7 @@ def test_ports_that_bind_took_are_out_of_reach_for_every_destination() -> None:
 
 def test_reserved_ports_are_no_usable_ports() -> None:
     seen = window(namespaces=narrow(ip_local_reserved_ports="40000,40005-40007,80"))
-    assert usable_ports(seen.current)[0].nonzero()[0].tolist() == [40001, 40002, 40003, 40004, 40008, 40009]
+    assert usable_ports(seen.current, 0).nonzero()[0].tolist() == [40001, 40002, 40003, 40004, 40008, 40009]
 
 
 def test_a_range_without_a_usable_port_is_used_up() -> None:

@@ -26,6 +26,7 @@ What to do:
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,7 @@ from sockwatch.diagnose.age import Ages
 from sockwatch.diagnose.detector import Detector, Settings
 from sockwatch.diagnose.ends import Ends, describe_ends, find_ends
 from sockwatch.diagnose.ports import SYSCTLS as PORT_SYSCTLS, usable_ports
+from sockwatch.diagnose.runtimes import half_close_hint, leak_hint
 from sockwatch.diagnose.verdict import (
     Advice,
     Telling,
@@ -52,7 +54,7 @@ from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Effect, Finding, OtherEnd, Severity
 from sockwatch.model.grouping import group
 from sockwatch.model.settings import Share
-from sockwatch.model.snapshot import Asks
+from sockwatch.model.snapshot import Asks, Process
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State
 
@@ -147,6 +149,7 @@ def detect(window: Window, settings: StuckSettings) -> Iterator[Finding]:
             other_end=other_end,
             ages=stuck_ages,
             evidence={"other_ends_here": int(ends.here.sum())} | age_evidence(stuck_ages, certain=certain),
+            hint=partial(_hint, other_end),
             guilty=_guilty(other_end),
             fix=FIX_HERE if ends.here.any() else FIX_ELSEWHERE,
         )
@@ -184,7 +187,7 @@ def _blamed_elsewhere(window: Window, ends: SocketTable) -> bool:
 def _share(window: Window, orphans: SocketTable) -> float:
     """What part of their port budget, or of tcp_max_tw_buckets, the orphans take: the larger of both."""
     netns = int(orphans.netns[0])
-    usable = usable_ports(window.current)[netns]
+    usable = usable_ports(window.current, netns)
     keys = (orphans.src_hi, orphans.src_lo, orphans.dst_hi, orphans.dst_lo, orphans.dport)
     one_budget = len(group(*keys)) == 1 and usable.any()
     buckets = window.namespaces[netns].number("net.ipv4.tcp_max_tw_buckets")
@@ -206,6 +209,12 @@ def _other_end(window: Window, ends: Ends) -> OtherEnd | None:
 def _listeners(window: Window, ends: SocketTable) -> SocketTable:
     """The listeners in whose accept queues these stand: CLOSE_WAIT without a descriptor."""
     return role.listeners_of(window.current, ends.take(ends.is_in_state(State.CLOSE_WAIT) & (ends.inode == 0)))
+
+
+def _hint(other_end: OtherEnd | None, holder: Process) -> str | None:
+    """What is usual in the program that has to act: the other end where it is here, else this one."""
+    guilty = other_end.process if other_end else None
+    return half_close_hint(holder) if guilty is None else leak_hint(guilty)
 
 
 def _guilty(other_end: OtherEnd | None) -> str:

@@ -161,9 +161,10 @@ def _tried(window: Window, settings: TheftSettings) -> SocketTable:
     Connections that live on after their listener closed are no attempts, and neither is a SYN that has only just been
     sent: what listens may be behind a redirection (DNAT) that no socket shows, and answers.
     """
-    closed = ranges(window.current) & ~listened_ports(window.current)
+    in_range, listened = ranges(window.current), listened_ports(window.current)
     every = window.sockets
-    chosen = closed[every.netns, every.dport] & closed[every.netns, every.sport] & (every.sport != every.dport)
+    chosen = in_range[every.netns, every.dport] & in_range[every.netns, every.sport] & (every.sport != every.dport)
+    chosen &= ~(listened[every.netns, every.dport] | listened[every.netns, every.sport])
     clients = every.take(chosen & ~every.is_in_state(State.LISTEN, State.BOUND, State.ESTABLISHED))
     clients = clients.take(peer_is_local(window.current, clients))
     groups = group(clients.netns, clients.dst_hi, clients.dst_lo, clients.dport)

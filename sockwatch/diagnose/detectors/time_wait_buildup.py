@@ -267,10 +267,12 @@ def _table_full(window: Window, netns: int) -> Iterator[Finding]:
 def _bind_blocked(window: Window) -> Iterator[Finding]:
     """Ports outside the range: inside of it a port without a listener is a client's, which nobody wants to bind."""
     sockets = window.sockets
-    free = ~ranges(window.current) & ~listened_ports(window.current)
-    free[[namespace.port_range() is None for namespace in window.namespaces]] = False
+    judged = np.array([namespace.port_range() is not None for namespace in window.namespaces], np.bool_)
     rows = np.flatnonzero(sockets.is_in_state(State.TIME_WAIT) & (sockets.dport >= CLIENT_PORTS))
-    services = sockets.take(rows[free[sockets.netns[rows], sockets.sport[rows]]])
+    rows = rows[judged[sockets.netns[rows]]]
+    of_others = ranges(window.current)[sockets.netns[rows], sockets.sport[rows]]
+    of_others |= listened_ports(window.current)[sockets.netns[rows], sockets.sport[rows]]
+    services = sockets.take(rows[~of_others])
     to_itself = (services.src_lo == services.dst_lo) & (services.src_hi == services.dst_hi)
     services = services.take(~to_itself | (services.sport != services.dport))
     for rows in split(services.sport, apart=(services.netns,)):
