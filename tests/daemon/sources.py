@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from builders import later, snapshot, socket
-from sockwatch.clock import SystemClock
+from sockwatch.clock import Clock, SystemClock
 from sockwatch.daemon.health import Health
 from sockwatch.daemon.poller import Poller, Setup
 from sockwatch.diagnose.registry import load_detectors
@@ -75,8 +75,6 @@ def health() -> Health:
     return Health(capabilities=frozenset(), state_usable=True, reloaded=0.0)
 
 
-def poller(
-    source_of: Callable[[str], Source], clock: SystemClock, watched: Health, told: Setup | None = None
-) -> Poller:
+def poller(source_of: Callable[[str], Source], clock: Clock, watched: Health, told: Setup | None = None) -> Poller:
     """Without a state directory."""
     return Poller(told or setup(), source_of=source_of, clock=clock, health=watched)

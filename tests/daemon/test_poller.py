@@ -4,6 +4,7 @@ from daemon.sources import LEAK, Looks, SteppedClock, health, leaking, poller, s
 from sockwatch.daemon import poller as under_test
 from sockwatch.daemon.health import Part
 from sockwatch.errors import DumpError, UsageError
+from sockwatch.export.alerts.book import AlertBook
 from sockwatch.export.web.published import Published
 from sockwatch.model.report import Status
 from sockwatch.model.settings import AlertSettings, DaemonSettings, PollSettings, WebhookSink
@@ -37,8 +38,7 @@ def samples(published: Published) -> dict[str, str]:
 def test_a_poll_has_report_alerts_and_page() -> None:
     here = Setting()
     first = here.poll()
-    for _ in range(4):
-        last = here.poll()
+    last = [here.poll() for _ in range(4)][-1]
     assert (first.poll.number, last.poll.number) == (1, 5)
     assert (last.poll.time, last.poll.monotonic) == (1_700_100_050.0, 100_050.0)
     (finding,) = last.poll.report.findings
@@ -111,7 +111,7 @@ def test_broken_alerts_take_nothing_else_with_them_and_resolve_nothing(monkeypat
         raise KeyError("alert")
 
     with monkeypatch.context() as patched:
-        patched.setattr(under_test.AlertBook, "take", broken)
+        patched.setattr(AlertBook, "take", broken)
         assert here.poll().poll.report.status is Status.WARNING
     assert here.health.errors == {Part.ALERTS: 1}
     assert len(here.poll().poll.alerts) == 1
@@ -128,8 +128,7 @@ def test_other_settings_hold_from_the_next_poll_on_and_nothing_is_forgotten() ->
     (pending,) = here.poll().poll.alerts
     patient = DaemonSettings(alerts=AlertSettings(for_=3600.0), poll=PollSettings(interval=5.0))
     here.poller.go_on_with(setup(patient))
-    for _ in range(5):
-        last = here.poll()
+    last = [here.poll() for _ in range(5)][-1]
     assert last.poll.interval == 5.0
     (alert,) = last.poll.alerts
     assert (str(alert.state), alert.began) == ("pending", pending.began)
