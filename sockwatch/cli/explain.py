@@ -36,13 +36,16 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _list(width: int) -> Iterator[Line]:
+    from sockwatch.cli.glossary.blind import TEXT
     from sockwatch.cli.glossary.states import STATES
     from sockwatch.cli.glossary.sysctls import SYSCTLS
     from sockwatch.diagnose.registry import codes, explanation
+    from sockwatch.model.alert import BLIND
 
     yield Line("Findings", style=BOLD)
     for code in codes():
         yield from _entry(code, inspect.cleandoc(explanation(code)).partition("\n")[0], width)
+    yield from _entry(BLIND, TEXT.partition("\n")[0], width)
     yield Line()
     yield Line("TCP states", style=BOLD)
     yield from wrap(", ".join(state.label for state in STATES), width, _INDENT)
@@ -53,9 +56,11 @@ def _list(width: int) -> Iterator[Line]:
 
 def _explain(word: str, width: int) -> list[Line]:
     """The explanation of `word`. Raises UsageError."""
+    from sockwatch.cli.glossary.blind import TEXT
     from sockwatch.cli.glossary.states import STATES
     from sockwatch.cli.glossary.sysctls import SYSCTLS
     from sockwatch.diagnose.registry import codes, load_detectors
+    from sockwatch.model.alert import BLIND
     from sockwatch.nearest import unknown
 
     states = {state.label: entry for state, entry in STATES.items()}
@@ -67,20 +72,25 @@ def _explain(word: str, width: int) -> list[Line]:
     if path in sysctls:
         return list(_sysctl(sysctls[path], SYSCTLS[sysctls[path]], width))
     code, slash, variant = word.partition("/")
+    if word == BLIND:
+        return [Line(BLIND, style=BOLD), *_sections(TEXT, width)]
     if code in codes() and (not slash or variant in load_detectors()[code].variants):
         return list(_finding(code, variant, width))
     variants = [f"{code}/{variant}" for code, found in load_detectors().items() for variant in found.variants]
-    raise UsageError(unknown("word", word, [*codes(), *variants, *states, *sysctls]))
+    raise UsageError(unknown("word", word, [*codes(), *variants, *states, *sysctls, BLIND]))
 
 
 def _finding(code: str, variant: str, width: int) -> Iterator[Line]:
     from sockwatch.diagnose.registry import explanation, load_detectors
 
-    text = inspect.cleandoc(explanation(code))
     yield Line(f"{code}/{variant}" if variant else code, style=BOLD)
     variants = load_detectors()[code].variants
     if variants and not variant:
         yield from wrap(f"Variants: {', '.join(variants)}", width, _INDENT)
+    yield from _sections(inspect.cleandoc(explanation(code)), width)
+
+
+def _sections(text: str, width: int) -> Iterator[Line]:
     for paragraph in text.split("\n\n"):
         yield Line()
         first, _, rest = paragraph.partition("\n")

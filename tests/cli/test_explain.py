@@ -27,6 +27,12 @@ def test_every_finding_is_explained_in_all_its_sections(word: str, run: Run) -> 
     assert [line for line in lines if line in sections] == sections
 
 
+def test_the_alert_that_is_no_finding_is_explained_too(run: Run) -> None:
+    code, out, _ = run("explain", "blind")
+    assert (code, out.splitlines()[0]) == (0, "blind")
+    assert "  blind " in run("explain")[1]
+
+
 @pytest.mark.parametrize("word", [*(state.label for state in State), "CLOSE_WAIT", "FIN-WAIT-2", "close-wait"])
 def test_every_state_is_explained_however_it_is_spelled(word: str, run: Run) -> None:
     code, out, _ = run("explain", word)
@@ -49,6 +55,6 @@ def test_all_twelve_states_have_an_entry() -> None:
     assert set(STATES) == set(State)
 
 
-@pytest.mark.parametrize("word", [*codes(), "fin_wait_2", "tcp_max_tw_buckets", None])
+@pytest.mark.parametrize("word", [*codes(), "blind", "fin_wait_2", "tcp_max_tw_buckets", None])
 def test_lines_fit_a_terminal(word: str | None, run: Run) -> None:
     assert max(map(len, run("explain", *([word] if word else []))[1].splitlines())) <= 80
