@@ -134,3 +134,9 @@ def test_an_inhibited_rule_and_the_one_that_explains_it_have_the_labels_that_mus
             label, pattern = re.fullmatch(r'(\w+) =~? "?([^"]*)"?', matcher).groups()  # type: ignore[union-attr] # it matches
             if label == "alertname":
                 assert all(any(re.fullmatch(one, name) for name in RULES) for one in pattern.split("|"))
+
+
+def test_the_table_in_the_docs_is_the_rules() -> None:
+    page = (ROOT / "docs" / "prometheus.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"^\| `(\w+)` \| (\w+) \|", page, re.MULTILINE))
+    assert list(told.items()) == [(name, rule["labels"]["severity"]) for name, rule in RULES.items()]
