@@ -82,3 +82,9 @@ def duration(seconds: float) -> str:
 def ends_text(subject: Subject) -> str:
     """`local ADDR:PORT, remote ADDR:PORT`, as far as they apply."""
     return ", ".join(f"{name} {end}" for name, end in (("local", subject.local), ("remote", subject.remote)) if end)
+
+
+def where_text(subject: Subject) -> str:
+    """The ends, and the namespace where it is not the host's own."""
+    parts = [ends_text(subject), "" if subject.netns == "host" else f"namespace {subject.netns}"]
+    return ", ".join(part for part in parts if part)

@@ -6,7 +6,7 @@ verdict is not one. All perfdata stands in the first line, where a cut answer st
 
 from collections.abc import Iterator
 
-from sockwatch.export.layout import ends_text
+from sockwatch.export.layout import where_text
 from sockwatch.model.finding import Severity
 from sockwatch.model.printable import printable
 from sockwatch.model.report import Report, Status
@@ -31,7 +31,9 @@ def _status_line(report: Report) -> str:
     serious = [f for f in report.findings if f.severity is not Severity.INFO]
     if serious:
         more = f" (and {len(serious) - 1} more)" if len(serious) > 1 else ""
-        return lead + _safe(f"{serious[0].name}: {serious[0].summary}{more}")
+        netns = serious[0].subject.netns
+        inside = "" if netns == "host" else f" in namespace {netns}"
+        return lead + _safe(f"{serious[0].name}: {serious[0].summary}{inside}{more}")
     if report.status is Status.UNKNOWN:
         fatal = [gap for gap in report.gaps if gap.fatal]
         return lead + _safe("; ".join(f"{gap.what}: {gap.why}" for gap in fatal))
@@ -51,8 +53,8 @@ def _perfdata(report: Report) -> Iterator[str]:
 
 def _details(report: Report) -> Iterator[str]:
     for finding in report.findings[:MAX_DETAILS]:
-        ends = ends_text(finding.subject)
-        yield _safe(f"{finding.severity.value} {finding.name}: {finding.summary}" + (f" ({ends})" if ends else ""))
+        where = where_text(finding.subject)
+        yield _safe(f"{finding.severity.value} {finding.name}: {finding.summary}" + (f" ({where})" if where else ""))
         if finding.severity is not Severity.INFO:
             for remedy in finding.remedies[:1]:
                 yield _safe(f"  do: {remedy}")

@@ -5,6 +5,7 @@ least one of them; the others in short, and what is beyond MAX_SHORT is counted.
 critical finding is told in full, because a file has no screen. Info findings are always short.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import chain
@@ -23,6 +24,7 @@ from sockwatch.export.layout import (
     labelled,
     number,
     paint,
+    where_text,
     wrap,
 )
 from sockwatch.model.finding import Effect, Finding, OtherEnd, Severity, SysctlAdvice
@@ -35,7 +37,11 @@ MAX_SHORT = 12
 """Findings told in short on one screen; what is beyond is counted."""
 SHORT_LINES = 3
 MAX_NAMES = 3
+MAX_COMMAND = 200
+"""Characters of a command line; JSON has more."""
 MAX_GAPS = 5
+MAX_NAMESPACES = 8
+MAX_STATES = 4
 
 STATUS_STYLE = {Status.OK: GREEN, Status.WARNING: YELLOW, Status.CRITICAL: RED, Status.UNKNOWN: YELLOW}
 SEVERITY_STYLE = {Severity.INFO: DIM, Severity.WARNING: YELLOW, Severity.CRITICAL: RED}
@@ -48,7 +54,8 @@ def render_report(report: Report, *, width: int = 80, colour: bool = False, one_
     head = [*_verdict(report, width), Line()]
     told = _decisive(report)
     gaps = [gap for gap in report.gaps if gap is not told]
-    foot = [*_counts(report, width), *_young(report, width), *not_seen(gaps, width, MAX_GAPS if one_screen else None)]
+    unseen = not_seen(gaps, width, MAX_GAPS if one_screen else None)
+    foot = [*_counts(report, width), *_namespaces(report, width), *_young(report, width), *unseen]
     room = SCREEN_LINES - len(head) - len(foot) if one_screen else None
     body = _findings(report.findings, width, room)
     return paint([*head, *body, *foot] if body else [*head[:-1], *foot], colour=colour)
@@ -129,8 +136,8 @@ def _rest(short: list[list[Line]], most: int, *, cut: bool) -> list[Line]:
 
 def _short(finding: Finding, width: int, *, reason: bool = False) -> list[Line]:
     """The kind, the summary and the ends; with `reason` also why."""
-    ends = ends_text(finding.subject)
-    text = f"{finding.name}: {finding.summary}" + (f" ({ends})" if ends else "")
+    where = where_text(finding.subject)
+    text = f"{finding.name}: {finding.summary}" + (f" ({where})" if where else "")
     if reason and finding.cause:
         text += f". {finding.cause}"
     label = finding.severity.value
@@ -150,12 +157,15 @@ def _full(finding: Finding, width: int) -> list[Line]:
 
 def _facts(finding: Finding) -> Iterator[tuple[str, str]]:
     yield "who", _who(finding)
+    yield "command", _command(finding.subject.process)
     yield "where", _where(finding)
     yield "oldest", _oldest(finding)
     yield "peer", _other_end(finding.other_end)
     yield "why", finding.cause
     shown = {
-        name: value for name, value in finding.evidence.items() if name not in {"oldest_seconds_max", "confidence"}
+        name: value
+        for name, value in finding.evidence.items()
+        if name not in {"oldest_seconds_max", "confidence", "process_from"}
     }
     yield "evidence", ", ".join(f"{name} {_plain(value)}" for name, value in shown.items())
 
@@ -169,6 +179,8 @@ def _who(finding: Finding) -> str:
         return "no process any more: the kernel keeps these sockets" if orphans else ""
     others = [holder for holder in finding.holders if holder != process]
     text = _process(process)
+    if (source := finding.evidence.get("process_from")) is not None:
+        text += f", by {source}" + ("; likely, not certain" if "confidence" in finding.evidence else "")
     if others:
         names = ", ".join(f"{p.name}[{p.pid}]" for p in others[:MAX_NAMES])
         more = f" and {len(others) - MAX_NAMES} more" if len(others) > MAX_NAMES else ""
@@ -176,9 +188,19 @@ def _who(finding: Finding) -> str:
     return text
 
 
+def _command(process: Process | None) -> str:
+    if process is None or process.command is None or process.command == process.name:
+        return ""
+    return process.command if len(process.command) <= MAX_COMMAND else f"{process.command[: MAX_COMMAND - 3]}..."
+
+
 def _process(process: Process) -> str:
-    where = [process.unit] if process.unit else []
-    where += [f"container {process.container}"] if process.container else []
+    in_scope = process.unit is not None and process.container is not None and process.container in process.unit
+    where = [process.unit] if process.unit and not in_scope else []
+    where += [f"of {process.unit_manager}"] if process.unit_manager and where else []
+    where += [f"{process.runtime or 'container'} {process.container}"] if process.container else []
+    where += [f"pod {process.pod}"] if process.pod else []
+    where += [f"user {process.user}"] if process.user else []
     return f"{process.name}[{process.pid}]" + (f" ({', '.join(where)})" if where else "")
 
 
@@ -243,6 +265,30 @@ def _counts(report: Report, width: int) -> list[Line]:
     parts = [f"{label} {number(n)}" for label, n in known]
     parts += [f"{s.label} ?" for s, n in report.by_state.items() if n is None]
     return labelled("sockets", ", ".join(parts) or "none", width, indent="")
+
+
+def _namespaces(report: Report, width: int) -> list[Line]:
+    """The namespaces where there are several: those with findings first, then those with most sockets, a few of them.
+
+    What the verdict's total is made of is told of these; of the others only how many sockets they have together.
+    """
+    if len(report.namespaces) < 2:  # noqa: PLR2004 - one is where the check runs, and all is about it
+        return []
+    found = Counter(f.subject.netns for f in report.findings if f.severity is not Severity.INFO)
+    ranked = sorted(report.namespaces, key=lambda n: (-found[n.namespace.name], -n.total))
+    lines: list[Line] = []
+    for counted in ranked[:MAX_NAMESPACES]:
+        states = sorted(((n, s.label) for s, n in counted.by_state.items() if n), reverse=True)
+        parts = [", ".join(f"{label} {number(n)}" for n, label in states[:MAX_STATES]) or "no sockets"]
+        if found[counted.namespace.name]:
+            parts.append(_plural(found[counted.namespace.name], "finding"))
+        text = f"{counted.namespace.name}: {'; '.join(parts)}"
+        lines += labelled("" if lines else "namespaces", text, width, indent="", hang=2)
+    left = ranked[MAX_NAMESPACES:]
+    if left:
+        text = f"and {number(len(left))} more with {_plural(sum(n.total for n in left), 'socket') or 'no sockets'}"
+        lines += labelled("", text, width, indent="")
+    return lines
 
 
 def not_seen(gaps: Sequence[Gap], width: int, most: int | None) -> list[Line]:

@@ -72,3 +72,11 @@ def test_a_long_answer_is_cut_and_says_so() -> None:
 
 def test_an_error_is_one_line() -> None:
     assert unknown_line("no | such\noption") == "SOCKWATCH UNKNOWN - no \\x7c such\\noption\n"
+
+
+def test_a_finding_in_another_namespace_says_so() -> None:
+    first, second, *_ = render(
+        reports.report(reports.leak(subject=Subject(netns="blue", local="10.0.0.1:8080")))
+    ).splitlines()
+    assert "never closed them in namespace blue | " in first
+    assert second.endswith("(local 10.0.0.1:8080, namespace blue)")

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import reports
-from builders import process
-from sockwatch.export.terminal import MAX_SHORT, SCREEN_LINES, render_finding, render_report
+from builders import namespace, process
+from sockwatch.export.terminal import MAX_NAMESPACES, MAX_SHORT, SCREEN_LINES, render_finding, render_report
 from sockwatch.model.finding import OtherEnd, Severity, Subject
-from sockwatch.model.report import Report
+from sockwatch.model.report import NamespaceCounts, Report
 from sockwatch.model.snapshot import Gap
 from sockwatch.model.state import State
 
@@ -193,3 +193,38 @@ def test_nothing_from_outside_acts_on_the_terminal(*, colour: bool) -> None:
 def test_any_text_gives_printable_lines_of_the_width(name: str, width: int) -> None:
     lines = render_report(hostile_report(name), width=width, one_screen=True).split("\n")
     assert all(line.isprintable() and len(line) <= width for line in lines)
+
+
+def several(names: list[str]) -> Report:
+    """Namespaces with 1, 2, 3 ... sockets, and a leak in the first one."""
+    counted = [
+        NamespaceCounts(
+            namespace=namespace(name), total=n, by_state={**reports.ZERO, State.LISTEN: 1, State.ESTABLISHED: n - 1}
+        )
+        for n, name in enumerate(names, 1)
+    ]
+    leak = reports.leak(subject=Subject(netns=names[0], local="10.0.0.1:8080"))
+    return replace(reports.report(leak), namespaces=tuple(counted))
+
+
+def test_several_namespaces_are_a_short_list_those_with_findings_first() -> None:
+    text = render_report(several(["blue", "host", "green"]))
+    assert text.splitlines()[-3:] == [
+        "namespaces  blue: listen 1; 1 finding",
+        "            green: established 2, listen 1",
+        "            host: listen 1, established 1",
+    ]
+    assert "in namespace blue" in text
+
+
+def test_of_many_namespaces_the_rest_is_counted() -> None:
+    lines = render_report(several([f"net-{n:03}" for n in range(500)]), one_screen=True).splitlines()
+    shown = lines[lines.index("namespaces  net-000: listen 1; 1 finding") :]
+    assert len(shown) == MAX_NAMESPACES + 1
+    others = sum(range(2, 501)) - sum(range(501 - (MAX_NAMESPACES - 1), 501))
+    assert shown[-1].strip() == f"and {500 - MAX_NAMESPACES} more with {others:,} sockets"
+    assert len(lines) <= SCREEN_LINES
+
+
+def test_one_namespace_is_no_list() -> None:
+    assert "namespaces" not in render_report(several(["host"]))
