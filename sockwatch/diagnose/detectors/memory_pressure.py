@@ -89,11 +89,11 @@ def detect(window: Window, settings: MemorySettings) -> Iterator[Finding]:
         pages, limits = _used_and_allowed(namespace)
         if pages is None or limits is None:
             raise NoDataError("needs sockstat and net.ipv4.tcp_mem of the initial namespace")
-        if not _is_pressed(window, index, pages, limits):
+        if not _is_pressed(window, pages, limits):
             continue
         seconds = _seconds_left(window, index, pages, limits[2])
         refuses = pages > limits[2] or (seconds is not None and seconds < settings.critical_seconds)
-        queued = _queued(window, index)
+        queued = _queued(window)
         most = _most_queued_by(window, queued)
         yield tell(
             window,
@@ -118,8 +118,8 @@ def suspects(window: Window, settings: MemorySettings) -> SocketTable:
     del settings
     for index, namespace in enumerate(window.namespaces):
         pages, limits = _used_and_allowed(namespace) if namespace.initial else (None, None)
-        if pages is not None and limits is not None and _is_pressed(window, index, pages, limits):
-            queued = _queued(window, index)
+        if pages is not None and limits is not None and _is_pressed(window, pages, limits):
+            queued = _queued(window)
             return queued.take(np.arange(min(len(queued), MOST_NAMED)))
     return SocketTable.empty()
 
@@ -131,9 +131,9 @@ def _used_and_allowed(namespace: Namespace) -> tuple[int | None, tuple[int, int,
     return namespace.counters.get("sockstat.TCP.mem"), limits
 
 
-def _is_pressed(window: Window, netns: int, pages: int, limits: tuple[int, int, int]) -> bool:
+def _is_pressed(window: Window, pages: int, limits: tuple[int, int, int]) -> bool:
     """Whether the kernel is under pressure: it goes in above the second value and comes out below the first."""
-    entered = window.increase(netns, "TcpExt.TCPMemoryPressures") or 0
+    entered = sum(window.increase(i, "TcpExt.TCPMemoryPressures") or 0 for i in range(len(window.namespaces)))
     return pages > limits[1] or (entered > 0 and pages > limits[0])
 
 
@@ -145,11 +145,11 @@ def _seconds_left(window: Window, netns: int, pages: int, limit: int) -> float |
     return max(limit - pages, 0) / (growth / window.elapsed)
 
 
-def _queued(window: Window, netns: int) -> SocketTable:
-    """The sockets with data in their queues, most first; a listener's queues hold connections."""
+def _queued(window: Window) -> SocketTable:
+    """The sockets of all namespaces with data in their queues, most first; a listener's queues hold connections."""
     sockets = window.sockets
     bytes_queued = _bytes(sockets)
-    rows = np.flatnonzero((bytes_queued > 0) & ~sockets.is_in_state(State.LISTEN) & (sockets.netns == netns))
+    rows = np.flatnonzero((bytes_queued > 0) & ~sockets.is_in_state(State.LISTEN))
     return sockets.take(rows[np.argsort(-bytes_queued[rows], kind="stable")])
 
 

@@ -13,8 +13,8 @@ Why it matters:
 Kernel fields:
     sockstat.TCP.orphan, which counts the whole host, all namespaces; net.ipv4.tcp_max_orphans, which exists in the
     initial namespace only; TcpExt.TCPAbortOnMemory. The sockets shown are those without a descriptor in FIN_WAIT_1,
-    FIN_WAIT_2, CLOSING and LAST_ACK of this namespace (tcp_too_many_orphans in net/ipv4/tcp.c, tcp_out_of_resources in
-    net/ipv4/tcp_timer.c).
+    FIN_WAIT_2, CLOSING and LAST_ACK of all namespaces that were looked at (tcp_too_many_orphans in net/ipv4/tcp.c,
+    tcp_out_of_resources in net/ipv4/tcp_timer.c).
 
 When it is wrong:
     A large burst of closes towards slow clients looks the same and drains by itself. Which process closed an orphan is
@@ -89,12 +89,16 @@ def detect(window: Window, settings: OrphanSettings) -> Iterator[Finding]:
         limit = namespace.number(MAX_ORPHANS)
         if orphans is None or limit is None:
             raise NoDataError("needs sockstat and net.ipv4.tcp_max_orphans of the initial namespace")
-        killed = window.increase(index, "TcpExt.TCPAbortOnMemory") or 0
+        # The limit is the host's, and whose orphan the kernel kills is counted in the namespace of that one.
+        killed = sum(window.increase(i, "TcpExt.TCPAbortOnMemory") or 0 for i in range(len(window.namespaces)))
         # The counter also moves for want of memory: it is about orphans only where there are so many of them.
         if orphans <= settings.used * limit and not (killed > 0 and HARDEST * orphans > limit):
             continue
-        sockets = _orphans(window, index)
-        evidence: Evidence = {"orphans": orphans, "limit": limit, "in_this_namespace": len(sockets)}
+        sockets = _orphans(window)
+        here = int((sockets.netns == index).sum())
+        evidence: Evidence = {"orphans": orphans, "limit": limit, "in_this_namespace": here}
+        if len(window.namespaces) > 1:
+            evidence["in_other_namespaces"] = len(sockets) - here
         if window.previous is not None:
             evidence["killed"] = killed
         yield tell(
@@ -112,24 +116,24 @@ def detect(window: Window, settings: OrphanSettings) -> Iterator[Finding]:
             limit=f"{limit:,}",
             share=f"{orphans / limit:.0%}" if limit > 0 else "more than all",
             killed=f", {killed:,} killed since the last look" if killed > 0 else "",
-            what=_what(sockets),
+            what=_what(sockets, every=len(window.namespaces) > 1),
         )
 
 
-def _orphans(window: Window, netns: int) -> SocketTable:
+def _orphans(window: Window) -> SocketTable:
     """The full sockets without a descriptor; what is left of a closed socket as a minisocket is no orphan."""
     sockets = window.sockets
     closing = sockets.is_in_state(State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSING, State.LAST_ACK)
-    return sockets.take(
-        closing & (sockets.inode == 0) & (sockets.timer != Timer.TIME_WAIT) & (sockets.netns == netns),
-    )
+    return sockets.take(closing & (sockets.inode == 0) & (sockets.timer != Timer.TIME_WAIT))
 
 
-def _what(sockets: SocketTable) -> str:
+def _what(sockets: SocketTable, *, every: bool) -> str:
+    """Which there are; `every`: namespace was looked at, not only the initial one."""
     counts = [(count, state.label) for state, count in sockets.count_by_state().items() if count]
     if not counts:
-        return "Those of this host are in other namespaces."
-    return "Here: " + ", ".join(f"{count:,} in {label}" for count, label in sorted(counts, reverse=True)) + "."
+        return "" if every else "Those of this host are in other namespaces."
+    seen = "In the namespaces that were looked at: " if every else "Here: "
+    return seen + ", ".join(f"{count:,} in {label}" for count, label in sorted(counts, reverse=True)) + "."
 
 
 DETECTOR = Detector(

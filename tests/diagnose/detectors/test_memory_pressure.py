@@ -102,14 +102,22 @@ def test_standing_still_or_shrinking_is_no_forecast(before: int) -> None:
     assert "seconds_left" not in two((before, 1), (2500, 1))[0].evidence
 
 
-def test_one_byte_counts_and_the_queues_of_another_namespace_do_not() -> None:
+def test_one_byte_counts_and_so_do_the_queues_of_another_namespace_since_the_limit_is_the_hosts() -> None:
     rows = [
         socket(State.ESTABLISHED, "10.0.0.1:80", "10.0.0.7:1", send_q=1),
         socket(State.ESTABLISHED, "10.0.0.1:80", "10.0.0.7:2", send_q=500, netns=1),
     ]
     [finding] = detect(window(*rows, namespaces=[host(2001), namespace("web")]))
-    assert (finding.count, finding.evidence["send_q_bytes"]) == (1, 1)
+    assert (finding.subject.netns, finding.count, finding.evidence["send_q_bytes"]) == ("host", 2, 501)
+    assert [row.netns for row in finding.sockets] == ["web", "host"]
     assert "most_queued_by" not in finding.evidence
+
+
+def test_pressure_that_another_namespace_counted_is_pressure() -> None:
+    entered = [replace(namespace("web"), counters={"TcpExt.TCPMemoryPressures": count}, inode=7) for count in (5, 6)]
+    before, now = (snapshot(namespaces=[host(1500), web]) for web in entered)
+    assert len(detect(Window(current=later(now, 5), previous=before))) == 1
+    assert not detect(Window(current=later(before, 5), previous=before))
 
 
 def test_clears() -> None:

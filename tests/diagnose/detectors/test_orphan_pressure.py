@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from builders import later, namespace, snapshot, socket, window
@@ -38,17 +40,37 @@ def test_fires_with_the_numbers_of_the_host_and_the_sockets_of_this_namespace() 
     assert "Here: 23 in fin_wait_1, 1 in last_ack, 1 in fin_wait_2." in finding.cause
 
 
-def test_what_is_held_is_left_as_a_minisocket_or_is_elsewhere_is_no_orphan_of_this_namespace() -> None:
+def test_what_is_held_or_is_left_as_a_minisocket_is_no_orphan() -> None:
     rows = [
         socket(State.FIN_WAIT_1, "10.0.0.1:80", "10.0.0.7:1", inode=5),
         socket(State.FIN_WAIT_2, "10.0.0.1:80", "10.0.0.7:2", timer=Timer.TIME_WAIT),
         socket(State.TIME_WAIT, "10.0.0.1:80", "10.0.0.7:3", timer=Timer.TIME_WAIT),
         socket(State.CLOSE_WAIT, "10.0.0.1:80", "10.0.0.7:4"),
-        socket(State.LAST_ACK, "10.0.0.1:80", "10.0.0.7:5", netns=1),
     ]
-    [finding] = detect(window(*rows, namespaces=[host(900), namespace("web")]))
+    [finding] = detect(window(*rows, namespaces=[host(900)]))
     assert finding.count == 0
     assert "Those of this host are in other namespaces." in finding.cause
+
+
+def test_the_limit_is_the_hosts_so_that_orphans_of_every_namespace_count() -> None:
+    rows = [
+        socket(State.LAST_ACK, "10.0.0.1:80", "10.0.0.7:5", netns=1),
+        socket(State.FIN_WAIT_1, "10.0.0.1:80", "10.0.0.7:6"),
+        socket(State.FIN_WAIT_1, "10.0.0.1:80", "10.0.0.7:7", netns=1),
+    ]
+    [finding] = detect(window(*rows, namespaces=[host(900), namespace("web")]))
+    assert (finding.subject.netns, finding.count) == ("host", 3)
+    assert finding.evidence == {"orphans": 900, "limit": 1000, "in_this_namespace": 1, "in_other_namespaces": 2}
+    assert "In the namespaces that were looked at: 2 in fin_wait_1, 1 in last_ack." in finding.cause
+
+
+def test_orphans_that_were_killed_in_another_namespace_count() -> None:
+    before, now = (
+        snapshot(namespaces=[host(300), replace(namespace("web"), counters={KILLED: killed}, inode=7)])
+        for killed in (1, 3)
+    )
+    [finding] = detect(Window(current=later(now, 5), previous=before))
+    assert finding.evidence["killed"] == 2
 
 
 @pytest.mark.parametrize(("orphans", "found"), [(500, 0), (501, 1)])
