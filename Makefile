@@ -16,7 +16,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help run test test-all lint pytest bench corpus score lock clean debian-packages
+.PHONY: help run test test-all lint pytest bench corpus score lock clean debian-packages prometheus3
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -25,9 +25,9 @@ help:
 run: $(VENV)/.run
 	$(BIN)/sockwatch check || test $$? -ne 3
 
-test: debian-packages lint pytest
+test: debian-packages prometheus3 lint pytest
 
-test-all: debian-packages lint
+test-all: debian-packages prometheus3 lint
 	for python in $(PYTHONS); do \
 		$(MAKE) pytest PYTHON=$$python VENV=.venv-$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])') \
 			|| exit 1; done
@@ -65,6 +65,10 @@ $(VENV)/.test: requirements/dev.txt $(VENV)/.run
 # Elsewhere, and as an ordinary user, the tests that need a missing program are skipped and say so.
 debian-packages:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then tests/install-debian-packages; fi
+
+# A Prometheus newer than that of the installed Debian, for the tests that scrape with each there is.
+prometheus3:
+	@! command -v apt-get >/dev/null || tests/fetch-prometheus3 .tools/prometheus3 || echo "no Prometheus 3.x"
 
 lock:
 	test -x .tools/bin/uv || { $(PYTHON) -m venv .tools && .tools/bin/pip install --quiet uv; }
