@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 PERFDATA_TIMEOUT_SECONDS = 9.0
 """Plugins must answer within 10 s unless told otherwise (Monitoring Plugins guidelines)."""
+_NO_THRESHOLDS = (
+    "a verdict is no threshold; --fail-on critical passes over warnings, and [detectors.CODE] in the config file says "
+    "what makes a finding"
+)
 DEFAULT_CONFIG = Path("/etc/sockwatch/config.toml")
 
 _EPILOG = """\
@@ -38,7 +42,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
     add = parser.add_argument
     add("--json", action="store_true", help="print the report as JSON (sockwatch.report/1)")
     add("--perfdata", action="store_true", help="print as a Nagios plugin: status line, perfdata, details")
-    add("--timeout", type=seconds, metavar="SECONDS", help="give up after this long (default: 9 with --perfdata)")
+    add("-t", "--timeout", type=seconds, metavar="SECONDS", help="give up after this long (default: 9 with --perfdata)")
     add(
         "--fail-on",
         type=one_of("warning", "critical"),
@@ -68,6 +72,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
     add("--process", action="append", default=[], metavar="NAME", help="only processes of this name (repeatable)")
     add("--unit", action="append", default=[], metavar="UNIT", help="only this systemd unit (repeatable)")
     add("--config", type=Path, metavar="FILE", help=f"thresholds (default: {DEFAULT_CONFIG} if it exists)")
+    parser.refused |= dict.fromkeys(("-w", "--warning", "-c", "--critical"), _NO_THRESHOLDS)
     parser.set_defaults(run=run)
 
 

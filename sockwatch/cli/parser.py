@@ -25,6 +25,8 @@ class Parser(argparse.ArgumentParser):
         formatter = partial(argparse.RawDescriptionHelpFormatter, width=terminal_width() - 2, max_help_position=28)
         defaults: dict[str, Any] = {"formatter_class": formatter, "allow_abbrev": False}
         self.options: list[str] = []  # before argparse adds --help
+        self.refused: dict[str, str] = {}
+        """Options that others of its kind have and this command has not, each with the reason."""
         super().__init__(**(defaults | kwargs))
 
     def add_argument(self, *args: Any, **kwargs: Any) -> argparse.Action:
@@ -41,6 +43,9 @@ class Parser(argparse.ArgumentParser):
         parsed, rest = self.parse_known_args(arguments)
         if rest:
             word = rest[0].partition("=")[0]
+            for option in (word, word[:2]):  # -w5 is -w 5
+                if option in command.refused:
+                    raise UsageError(f'no option "{option}": {command.refused[option]}')
             if word.startswith("-"):
                 raise UsageError(unknown("option", word, command.options))
             raise UsageError(f'"{word}" is one word too many; see {command.prog} --help')
