@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,8 +88,7 @@ class Daemon:
             self._loop.add_signal_handler(number, self._told_to_stop)
         self._loop.add_signal_handler(signal.SIGHUP, self._reload.set)
         self._web.start()
-        for address in self._web.addresses:
-            _log.info("listening on %s", address)
+        self._announce(self._web.addresses)
         self._poller.start()
         self._collector.start()
         stop = asyncio.create_task(self._stop.wait())
@@ -111,6 +110,10 @@ class Daemon:
     def stuck(self) -> bool:
         """Whether the thread that looks did not end: only the end of the process ends it."""
         return self._collector.is_alive()
+
+    def _announce(self, addresses: Iterable[str]) -> None:
+        for address in addresses:
+            _log.info("listening on %s", address)
 
     def _told_to_stop(self) -> None:
         if self._told:  # the second time: at once
@@ -177,5 +180,7 @@ class Daemon:
 
     async def _use(self, setup: Setup) -> None:
         """Everything from this setup, or, where it raises UsageError, nothing."""
+        before = self._web.addresses
         async with self._web.change(setup.settings.web):
             await asyncio.wrap_future(self._collector.go_on_with(setup))
+        self._announce([address for address in self._web.addresses if address not in before])
