@@ -82,17 +82,19 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_in_the_way(tmp_path: Path) 
     script = f"""
 from pathlib import Path
 from sockwatch.export.state_file import StateFile
-file = StateFile(Path({str(tmp_path)!r}), "state.json", most_bytes=1 << 20)
-file.write(b"old")
-fill()
-try:
+
+def main():
+    file = StateFile(Path({str(tmp_path)!r}), "state.json", most_bytes=1 << 20)
+    file.write(b"old")
+    fill()
+    try:
+        file.write(bytes(20000))
+    except OSError as error:
+        print(error.strerror)
+    print(file.read(), sorted(os.listdir({str(tmp_path)!r})))
+    free()
     file.write(bytes(20000))
-except OSError as error:
-    print(error.strerror)
-print(file.read(), sorted(os.listdir({str(tmp_path)!r})))
-free()
-file.write(bytes(20000))
-print(len(file.read()))
+    print(len(file.read()))
 """
     out = on_small_disk(tmp_path, script)
     assert out.splitlines() == ["No space left on device", "b'old' ['filler', 'state.json']", "20000"]

@@ -8,10 +8,12 @@ from pathlib import Path
 from prometheus_client.core import Metric
 
 from sockwatch.clock import Clock
+from sockwatch.errors import ConfigError
 from sockwatch.export.metrics.family import Family
 from sockwatch.export.sinks.alertmanager import Alertmanager
 from sockwatch.export.sinks.courier import Courier, Receiver
 from sockwatch.export.sinks.hook import GRACE, MOST_HOOKS, Hook
+from sockwatch.export.sinks.mistakes import mistakes
 from sockwatch.export.sinks.notice import notice_of
 from sockwatch.export.sinks.outbox import Outbox
 from sockwatch.export.sinks.outcome import Loss, Reason
@@ -52,7 +54,8 @@ _DURABLE = Family(
 class Dispatcher:
     """Tells sinks of alerts, at least once of how each is now; what is not yet told outlives the daemon.
 
-    `directory` is the state directory, None if there is none. Nothing is sent before start().
+    `directory` is the state directory, None if there is none. Nothing is sent before start(). Raises ConfigError where
+    sinks cannot be as they are configured.
     """
 
     def __init__(
@@ -78,7 +81,13 @@ class Dispatcher:
         self._start_workers()
 
     def configure(self, sinks: Mapping[str, Sink]) -> None:
-        """Go on with these; a sink that keeps its name keeps what waits for it. Raises ValueError for a wrong URL."""
+        """Go on with these; a sink that keeps its name keeps what waits for it. For the thread that calls take().
+
+        Raises ConfigError, and then nothing has changed.
+        """
+        wrong = tuple(mistakes(sinks))
+        if wrong:
+            raise ConfigError(*wrong)
         new = {name: self._made(name, sink) for name, sink in sinks.items() if self._sinks.get(name) != sink}
         for name in self._sinks.keys() - sinks.keys() | new.keys():
             for alertmanager in self._alertmanagers.pop(name, []):

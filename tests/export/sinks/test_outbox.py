@@ -133,31 +133,34 @@ def test_without_a_disk_it_is_kept_in_memory() -> None:
 def test_a_full_disk_is_said_once_and_heals(tmp_path: Path) -> None:
     script = f"""
 import logging
-logging.basicConfig(stream=sys.stdout, format="%(levelname)s %(message)s")
 from pathlib import Path
 from sinks import alert, over
 from sockwatch.export.sinks.notice import notice_of
 from sockwatch.export.sinks.outbox import Outbox
+
+logging.basicConfig(stream=sys.stdout, format="%(levelname)s %(message)s")
 folder = Path({str(tmp_path)!r})
-outbox = Outbox(folder)
-outbox.put("hook", notice_of(alert(0)))
-outbox.save()
-fill()
-for _ in range(3):
-    outbox.put("hook", notice_of(over(0)))
-    outbox.put("hook", notice_of(alert(1)))
+
+def main():
+    outbox = Outbox(folder)
+    outbox.put("hook", notice_of(alert(0)))
     outbox.save()
-print(outbox.durable, outbox.count("hook"), [e.notice.state.value for e in Outbox(folder).next("hook", 0, 9)[0]])
-free()
-outbox.save()
-print(outbox.durable, [e.notice.state.value for e in Outbox(folder).next("hook", 0, 1)[0]])
-read_only(True)
-outbox.put("hook", notice_of(alert(2)))
-outbox.save()
-print(outbox.durable)
-read_only(False)
-outbox.save()
-print(outbox.durable, Outbox(folder).count("hook"))
+    fill()
+    for _ in range(3):
+        outbox.put("hook", notice_of(over(0)))
+        outbox.put("hook", notice_of(alert(1)))
+        outbox.save()
+    print(outbox.durable, outbox.count("hook"), [e.notice.state.value for e in Outbox(folder).next("hook", 0, 9)[0]])
+    free()
+    outbox.save()
+    print(outbox.durable, [e.notice.state.value for e in Outbox(folder).next("hook", 0, 1)[0]])
+    read_only(True)
+    outbox.put("hook", notice_of(alert(2)))
+    outbox.save()
+    print(outbox.durable)
+    read_only(False)
+    outbox.save()
+    print(outbox.durable, Outbox(folder).count("hook"))
 """
     path = tmp_path / FILE_NAME
     assert on_small_disk(tmp_path, script).splitlines() == [
@@ -197,7 +200,7 @@ def test_a_file_that_is_no_outbox_is_set_aside_and_said(
     assert Outbox(tmp_path).count("hook") == 1
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_a_damaged_file_never_keeps_it_from_starting(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     place = tmp_path_factory.getbasetemp() / "damaged"

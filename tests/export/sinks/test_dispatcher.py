@@ -1,0 +1,330 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
+
+from sinks import FIRED, WebReceiver, alert, eventually, over
+from sockwatch.clock import SystemClock
+from sockwatch.export.sinks.dispatcher import Dispatcher
+from sockwatch.export.sinks.notice import instant
+from sockwatch.export.sinks.outbox import FILE_NAME
+from sockwatch.model.alert import Alert, AlertState
+from sockwatch.model.settings import AlertmanagerSink, ExecSink, Sink, WebhookSink
+
+Start = Callable[[dict[str, Sink]], Dispatcher]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start a dispatcher, and let it end with the test."""
+    started: list[Dispatcher] = []
+
+    def begin(sinks: dict[str, Sink]) -> Dispatcher:
+        dispatcher = Dispatcher(sinks, tmp_path, SystemClock(), host="web1", grace=0.2)
+        dispatcher.start()
+        started.append(dispatcher)
+        return dispatcher
+
+    yield begin
+    for dispatcher in started:
+        assert dispatcher.stop(0.2) or dispatcher.stop(20)
+
+
+def tell(dispatcher: Dispatcher, *alerts: Alert) -> None:
+    """One poll in which all of these are due."""
+    dispatcher.take(alerts, alerts)
+
+
+def shell(script: str) -> ExecSink:
+    return ExecSink(command=("/bin/sh", "-c", script))
+
+
+def hanging(never: threading.Event) -> WebReceiver:
+    """Takes a request and leaves it unanswered."""
+
+    def script(_: socket.socket) -> None:
+        never.wait(30)
+
+    return WebReceiver(script=script)
+
+
+def waiting(folder: Path) -> list[tuple[str, str]]:
+    """What the outbox has on disk: sink and state."""
+    entries = json.loads((folder / FILE_NAME).read_bytes())["entries"]
+    return [(entry["sink"], entry["notice"]["state"]) for entry in entries]
+
+
+def metrics(dispatcher: Dispatcher) -> dict[str, float]:
+    """Those that are not 0."""
+    return {
+        " ".join([sample.name, *sample.labels.values()]): sample.value
+        for family in dispatcher.metrics()
+        for sample in family.samples
+        if sample.value
+    }
+
+
+def states(receiver: WebReceiver) -> list[tuple[str, str]]:
+    return [(a["labels"]["local"][-4:], a["status"]) for post in receiver.posts for a in post.body["alerts"]]
+
+
+def test_every_sink_is_told(start: Start, tmp_path: Path, receiver: WebReceiver) -> None:
+    with WebReceiver() as alertmanager:
+        told = tmp_path / "told"
+        dispatcher = start(
+            {
+                "script": shell(f"echo $SOCKWATCH_STATUS $SOCKWATCH_COUNT >> {told}"),
+                "chat": WebhookSink(url=receiver.url),
+                "am": AlertmanagerSink(urls=(f"http://127.0.0.1:{alertmanager.port}/prefix/",)),
+            }
+        )
+        tell(dispatcher, alert())
+        eventually(lambda: told.exists() and receiver.posts and alertmanager.posts)
+        tell(dispatcher, over())
+        eventually(lambda: told.read_text() == "firing 23\nresolved 23\n")
+        eventually(lambda: len(receiver.posts) == 2 and len(alertmanager.posts) == 2)
+        assert states(receiver) == [("8080", "firing"), ("8080", "resolved")]
+        assert alertmanager.posts[0].path == "/prefix/api/v2/alerts"
+        eventually(lambda: waiting(tmp_path) == [])
+        eventually(lambda: metrics(dispatcher).get("sockwatch_notifications_total am") == 2)
+    shown = metrics(dispatcher)
+    assert not any("failed" in name or "pending" in name for name in shown)
+    assert shown["sockwatch_outbox_write_success"] == 1
+
+
+def test_take_leaves_what_is_due_on_the_disk_and_waits_for_nobody(start: Start, tmp_path: Path) -> None:
+    never = threading.Event()
+    with hanging(never) as silent:
+        dispatcher = start({"chat": WebhookSink(url=silent.url), "script": shell("sleep 1000")})
+        for number in range(5):
+            tell(dispatcher, alert(number), replace(alert(9), state=AlertState.FIRING))
+            assert ("chat", "firing") in waiting(tmp_path)
+            assert ("script", "firing") in waiting(tmp_path)
+        never.set()
+
+
+def test_what_was_not_told_is_told_after_a_restart(start: Start, tmp_path: Path, receiver: WebReceiver) -> None:
+    sinks: dict[str, Sink] = {"chat": WebhookSink(url=receiver.url)}
+    first = Dispatcher(sinks, tmp_path, SystemClock())
+    tell(first, alert(0), over(1))
+    second = start(sinks)
+    eventually(lambda: len(receiver.posts) == 2)
+    assert states(receiver) == [("8080", "firing"), ("8081", "resolved")]
+    eventually(lambda: waiting(tmp_path) == [])
+    assert second.stop(5)
+    start(sinks)
+    assert len(receiver.posts) == 2
+
+
+def test_one_hook_at_a_time_and_the_newest_state(start: Start, tmp_path: Path) -> None:
+    script = f"""cd {tmp_path}; mkdir lock || touch broken; echo $SOCKWATCH_LOCAL $SOCKWATCH_STATUS >> told
+        while [ ! -e go ]; do sleep 0.01; done; rmdir lock"""
+    dispatcher = start({"script": shell(script)})
+    tell(dispatcher, alert(0))
+    eventually((tmp_path / "told").exists)
+    tell(dispatcher, over(0), alert(1))
+    tell(dispatcher, alert(0), over(1))
+    tell(dispatcher, over(0))
+    (tmp_path / "go").touch()
+    eventually(lambda: waiting(tmp_path) == [])
+    assert (tmp_path / "told").read_text() == "10.0.0.1:8080 firing\n10.0.0.1:8080 resolved\n10.0.0.1:8081 resolved\n"
+    assert not (tmp_path / "broken").exists()
+
+
+def test_silenced_and_pending_alerts_are_posted_to_no_alertmanager(start: Start, receiver: WebReceiver) -> None:
+    dispatcher = start({"am": AlertmanagerSink(urls=(f"http://127.0.0.1:{receiver.port}",))})
+    quiet = [
+        alert(1, silenced_by="planned work"),
+        alert(2, inhibited_by=alert(0).identity),
+        alert(3, state=AlertState.PENDING, fired=None),
+        alert(4, state=AlertState.PENDING),
+    ]
+    dispatcher.take([alert(0), *quiet], [])
+    eventually(lambda: receiver.posts)
+    assert [one["labels"]["local"] for one in receiver.posts[0].body] == ["10.0.0.1:8080"]
+
+
+def test_a_reload_goes_on_with_what_waits(start: Start, tmp_path: Path, receiver: WebReceiver) -> None:
+    gone: dict[str, Sink] = {
+        "chat": WebhookSink(url="http://127.0.0.1:1/"),
+        "old": WebhookSink(url="http://127.0.0.1:1/"),
+        "am": AlertmanagerSink(urls=("http://127.0.0.1:1",)),
+    }
+    dispatcher = start(gone)
+    tell(dispatcher, alert())
+    eventually(lambda: metrics(dispatcher).get("sockwatch_notifications_failed_total chat network"))
+    assert metrics(dispatcher)["sockwatch_outbox_pending am"] == 1
+    with WebReceiver() as alertmanager:
+        url = f"http://127.0.0.1:{alertmanager.port}"
+        dispatcher.configure({"chat": WebhookSink(url=receiver.url), "am": AlertmanagerSink(urls=(url,))})
+        eventually(lambda: states(receiver) == [("8080", "firing")])
+        dispatcher.take([alert()], [])
+        eventually(lambda: alertmanager.posts)
+        eventually(lambda: waiting(tmp_path) == [])
+        assert not any(name.endswith(" old") for name in metrics(dispatcher))
+        dispatcher.configure({"am": shell(f"touch {tmp_path}/told")})
+        tell(dispatcher, alert())
+        eventually((tmp_path / "told").exists)
+        dispatcher.configure({})
+        tell(dispatcher, alert())
+    assert waiting(tmp_path) == []
+    assert metrics(dispatcher) == {"sockwatch_outbox_write_success": 1}
+
+
+def test_a_reload_that_changes_nothing_cuts_nothing_off(start: Start, tmp_path: Path) -> None:
+    sinks: dict[str, Sink] = {"script": shell(f"cd {tmp_path}; echo >> told; while [ ! -e go ]; do sleep 0.01; done")}
+    dispatcher = start(sinks)
+    tell(dispatcher, alert())
+    eventually((tmp_path / "told").exists)
+    for _ in range(20):
+        dispatcher.configure(dict(sinks))
+    (tmp_path / "go").touch()
+    eventually(lambda: waiting(tmp_path) == [])
+    assert (tmp_path / "told").read_text() == "\n"
+
+
+def test_it_stops_when_nothing_is_to_do(start: Start) -> None:
+    dispatcher = start({"script": shell("exit 0"), "am": AlertmanagerSink(urls=("http://127.0.0.1:1",))})
+    before = threading.active_count()
+    assert dispatcher.stop(20)
+    assert threading.active_count() == before - 2
+
+
+def test_it_stops_amid_a_hook_and_tells_later(start: Start, tmp_path: Path) -> None:
+    script = f"trap '' TERM; echo $$ > {tmp_path}/pid; sleep 1000; sleep 1000"
+    dispatcher = start({"script": shell(script)})
+    tell(dispatcher, alert())
+    eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    assert dispatcher.stop(0.1) or dispatcher.stop(20)
+    assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
+    assert waiting(tmp_path) == [("script", "firing")]
+
+
+def test_it_stops_amid_a_post_and_tells_later(start: Start, tmp_path: Path) -> None:
+    never = threading.Event()
+    with hanging(never) as silent:
+        base = f"http://127.0.0.1:{silent.port}"
+        dispatcher = start({"chat": WebhookSink(url=silent.url), "am": AlertmanagerSink(urls=(base,))})
+        tell(dispatcher, alert())
+        eventually(lambda: silent.posts)
+        assert dispatcher.stop(0.1) or dispatcher.stop(20)
+        never.set()
+    assert waiting(tmp_path) == [("chat", "firing")]
+
+
+def test_what_is_under_way_may_end(start: Start, tmp_path: Path) -> None:
+    dispatcher = start({"script": shell(f"cd {tmp_path}; touch begun; while [ ! -e go ]; do sleep 0.01; done")})
+    tell(dispatcher, alert(0), alert(1))
+    eventually((tmp_path / "begun").exists)
+    threading.Timer(0.1, (tmp_path / "go").touch).start()
+    assert dispatcher.stop(30)
+    assert waiting(tmp_path) == [("script", "firing")], "the first was told, the second not begun"
+
+
+def test_an_error_nobody_foresaw_is_not_the_end(
+    start: Start, receiver: WebReceiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sockwatch.export.sinks.webhook.message", broken)
+        dispatcher = start({"chat": WebhookSink(url=receiver.url)})
+        tell(dispatcher, alert())
+        eventually(lambda: "sink chat: an error nobody foresaw" in caplog.text)
+    tell(dispatcher, alert(1))
+    eventually(lambda: states(receiver) == [("8080", "firing"), ("8081", "firing")])
+
+
+@pytest.mark.needs_program("promtool")
+def test_metrics_are_there_at_zero_and_lint_clean(tmp_path: Path) -> None:
+    sinks: dict[str, Sink] = {"script": shell("exit 0"), "chat": WebhookSink(url="http://127.0.0.1:1/")}
+    dispatcher = Dispatcher(sinks, tmp_path, SystemClock())
+
+    class Collector:
+        def collect(self) -> Iterator[Metric]:
+            return dispatcher.metrics()
+
+    registry = CollectorRegistry()
+    registry.register(Collector())
+    text = generate_latest(registry)
+    assert b'sockwatch_notifications_total{sink="chat"} 0.0' in text
+    assert b'sockwatch_notifications_failed_total{reason="timeout",sink="script"} 0.0' in text
+    assert b'sockwatch_outbox_pending{sink="script"} 0.0' in text
+    subprocess.run(["promtool", "check", "metrics"], input=text, check=True)
+
+
+KILLED = """
+import os, random, select, signal, sys
+from pathlib import Path
+from sinks import FIRED, alert, over
+from sockwatch.clock import SystemClock
+from sockwatch.export.sinks.dispatcher import Dispatcher
+from sockwatch.model.settings import ExecSink, WebhookSink
+
+folder, url, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
+sinks = {
+    "chat": WebhookSink(url=url),
+    "script": ExecSink(command=("/bin/sh", "-c", f'cat > {folder}/told.$$ && mv {folder}/told.$$ {folder}/told/$$')),
+}
+number = 0
+for _ in range(rounds):
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if not pid:
+        dispatcher = Dispatcher(sinks, Path(folder), SystemClock(), host="web1")
+        dispatcher.start()
+        while True:
+            number += 1
+            one = (alert if number % 2 else over)(number % 3, fired=FIRED + number, count=number)
+            dispatcher.take([one], [one])
+            os.write(theirs, b"%9d\\n" % number)
+    os.close(theirs)
+    for _ in range(random.randrange(1, 20)):
+        number = int(os.read(ours, 10))
+    select.select([], [], [], random.random() / 50)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    while line := os.read(ours, 10):
+        number = int(line)
+    os.close(ours)
+print(number)
+"""
+
+
+def test_killed_at_any_time_no_last_word_is_lost(start: Start, tmp_path: Path, receiver: WebReceiver) -> None:
+    (tmp_path / "told").mkdir()
+    ended = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path), receiver.url, "12"],
+        capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    last = int(ended.stdout)
+    assert not (tmp_path / f"{FILE_NAME}.corrupt").exists()
+    waiting(tmp_path)
+    start({"chat": WebhookSink(url=receiver.url), "script": shell(f"cat > {tmp_path}/told/last.$$")})
+    eventually(lambda: waiting(tmp_path) == [])
+    by_alert: dict[str, list[str]] = {}
+    for post in receiver.posts:
+        for one in post.body["alerts"]:
+            by_alert.setdefault(one["labels"]["local"], []).append(one["startsAt"])
+    for number in range(last - 2, last + 1):
+        told = by_alert[f"10.0.0.1:{8080 + number % 3}"]
+        assert told == sorted(told), "never an older state after a newer"
+        assert told[-1] >= instant_of(number)
+    heard = [json.loads(path.read_text()) for path in (tmp_path / "told").iterdir() if path.stat().st_size]
+    for number in range(last - 2, last + 1):
+        local = f"10.0.0.1:{8080 + number % 3}"
+        assert max(one["count"] for one in heard if one["subject"]["local"] == local) >= number
+
+
+def instant_of(number: int) -> str:
+    return instant(FIRED + number)
