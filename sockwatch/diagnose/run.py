@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from sockwatch.diagnose.detector import Detector, NoDataError
+from sockwatch.diagnose.role import listeners_of
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Finding
 from sockwatch.model.report import Outcome, Result
@@ -14,7 +17,14 @@ from sockwatch.model.sockets import SocketTable
 
 def find_follow_up(window: Window, detectors: Mapping[str, Detector[Any]]) -> FollowUp:
     """What the detectors want to know once they have seen the sockets."""
-    return FollowUp.union(*(_follow_up(window, code, detector) for code, detector in detectors.items()))
+    wanted = FollowUp.union(*(_follow_up(window, code, detector) for code, detector in detectors.items()))
+    orphans = wanted.suspects.take(wanted.suspects.inode == 0)
+    if not len(orphans):
+        return wanted
+    # Nobody holds them, but who listens on their port may have: see attribution.py.
+    listeners = listeners_of(window.current, orphans)
+    new = listeners.take(~np.isin(listeners.cookie, wanted.suspects.cookie))
+    return replace(wanted, suspects=SocketTable.concatenate([wanted.suspects, new]))
 
 
 def _follow_up(window: Window, code: str, detector: Detector[Any]) -> FollowUp:

@@ -1,12 +1,13 @@
 """From a group of sockets to a finding: its subject, its holders, its age, the rows that stand for it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sockwatch.diagnose.age import Ages
+from sockwatch.diagnose.attribution import attribute
 from sockwatch.diagnose.detector import NoDataError
 from sockwatch.diagnose.window import Window
 from sockwatch.model.address import address_text, endpoint_text
@@ -59,16 +60,18 @@ def tell(
     other_end: OtherEnd | None = None,
     ages: Ages | None = None,
     evidence: Evidence | None = None,
+    hint: Callable[[Process], str | None] | None = None,
     **words: str,
 ) -> Finding:
     """The finding about these sockets. `held` are the sockets whose holders are to blame where it is not these.
 
-    `netns` is the number of the namespace, needed where there may be no sockets: what only counters show.
+    `netns` is the number of the namespace, needed where there may be no sockets: what only counters show. `hint` adds
+    what is commonly the matter with such a process to the remedies.
     """
-    held = sockets if held is None else held
-    guilty = window.owners.holders(held)
-    if not guilty and not held.inode.any() and (guilty := window.history.holders(held)):
-        evidence = {"confidence": "medium"} | (evidence or {}) | {"process_from": "an earlier look"}
+    told = attribute(window, sockets, sockets if held is None else held, ages)
+    guilty = told.holders
+    evidence = {**told.evidence, **(evidence or {})}
+    usual = hint(guilty[0]) if hint is not None and guilty else None
     subject = replace(subject, process=guilty[0] if guilty else None)
     words = {
         "who": named(subject.process, len(guilty)),
@@ -91,8 +94,8 @@ def tell(
         oldest_seconds=None if ages is None else ages.oldest,
         summary=summary,
         cause=telling.cause.format(**words),
-        remedies=tuple(remedy.format(**words) for remedy in telling.remedies),
-        evidence=evidence or {},
+        remedies=(*(remedy.format(**words) for remedy in telling.remedies), *([usual] if usual else [])),
+        evidence=evidence,
         sysctls=advise(namespace, telling.advice),
         sockets=shown(window, sockets, ages),
     )

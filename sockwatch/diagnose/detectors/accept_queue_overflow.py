@@ -25,11 +25,13 @@ What to do:
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sockwatch.diagnose.detector import Detector, Settings
+from sockwatch.diagnose.runtimes import backlog_hint, somaxconn_hint
 from sockwatch.diagnose.verdict import Advice, Evidence, Telling, split, subject, tell
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Effect, Finding, Severity
@@ -120,6 +122,7 @@ def detect(window: Window, settings: Settings) -> Iterator[Finding]:
             severity=Severity.CRITICAL if full else Severity.WARNING,
             subject=where,
             evidence=evidence,
+            hint=somaxconn_hint if name == "somaxconn" else partial(backlog_hint, backlog=limit),
             where=str(where.local),
             how=f"{queued:,} wait" if full else f"{evidence['dropped']:,} dropped since the last look",
             limit=f"{limit:,}",

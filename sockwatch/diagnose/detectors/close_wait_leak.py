@@ -43,6 +43,7 @@ from sockwatch.diagnose.detector import Detector, Settings
 from sockwatch.diagnose.ends import Ends, describe_ends, find_ends, join_ends, peer_is_local
 from sockwatch.diagnose.multipath import multipath as of_multipath
 from sockwatch.diagnose.ports import SOON_SECONDS
+from sockwatch.diagnose.runtimes import leak_hint
 from sockwatch.diagnose.verdict import (
     Advice,
     Evidence,
@@ -194,6 +195,7 @@ def detect(window: Window, settings: Settings) -> Iterator[Finding]:
             evidence=_evidence(window, stuck, chosen, held)
             | ({} if left is None else {"seconds_to_fd_limit": round(left, 1)})
             | age_evidence(ages.take(chosen), certain=certain),
+            hint=leak_hint,
             forecast=_forecast(left if soon else None),
         )
 
