@@ -6,6 +6,7 @@ SockwatchError
 │   └── CaptureError a capture cannot be read
 ├── DumpError        the kernel refused the dump, or its answer cannot be trusted
 ├── DeadlineError    the time given with --timeout is over
+├── HistoryError     there is no history to read, or it cannot be read
 └── ProvokeError     the lab could not provoke the misbehaviour here
 """
 
@@ -40,6 +41,10 @@ class DumpError(SockwatchError):
 
 class DeadlineError(SockwatchError):
     """The time given with --timeout is over; the message names the stage that was running."""
+
+
+class HistoryError(SockwatchError):
+    """There is no history, it cannot be read, or it is damaged; the message names the file."""
 
 
 class ProvokeError(SockwatchError):
