@@ -177,7 +177,7 @@ def _check_header(header: Header) -> None:
         raise ValueError("its time is impossible")
     numbers = [gap.count for gap in header.gaps] + [setting.line for setting in header.sysctl_files]
     for namespace in header.namespaces:
-        numbers += [namespace.inode, *namespace.counters.values()]
+        numbers += [namespace.inode, namespace.cookie, *namespace.counters.values()]
     for process in header.processes:
         numbers += [process.pid, process.fds or 0, process.fd_limit or 0]
     if any(not -_WORD < number < _WORD for number in numbers):
