@@ -133,7 +133,7 @@ def measure(rounds: int, few: int, many: int) -> Iterable[Row]:
             f"`sockwatch check`, {few:,} sockets", seconds(check), "`psutil.net_connections()`", seconds(psutil)
         )
         load.grow(many)
-        yield from compare_ways(many, read_in_turns(rounds, many), judging=0.33)
+        yield from compare_ways(many, read_in_turns(rounds, many), judging=0.33, rendering=0.25)
         check, ss = in_turns(min(rounds, 3), CHECK, SS)
         yield compare(f"`sockwatch check`, {many:,} sockets", seconds(check), "`ss -Htan`", seconds(ss))
         peak = max(ran.megabytes for ran in check)
@@ -152,13 +152,17 @@ def seconds(runs: Iterable[Ran]) -> list[float]:
     return [ran.seconds for ran in runs]
 
 
-def compare_ways(sockets: int, ways: dict[str, list[float]], *, judging: float | None = None) -> Iterable[Row]:
-    """Reading into columns with counts, against the kernel alone and against ss; and judging, against reading."""
+def compare_ways(
+    sockets: int, ways: dict[str, list[float]], *, judging: float | None = None, rendering: float | None = None
+) -> Iterable[Row]:
+    """Reading into columns with counts, against the kernel alone and ss; judging, and metrics, against reading."""
     what = f"read {sockets:,} sockets into columns, count by state, port and peer"
     yield compare(what, ways["dump"], "receive the same dump and drop it", ways["drain"], limit=1.25)
     yield compare(what, ways["dump"], "`ss -Htan`", ways["ss"], limit=1)
     what = f"judge {sockets:,} sockets, all detectors, details of 30,000"
     yield compare(what, ways["judge"], "read them", ways["dump"], limit=judging)
+    what = f"make the metrics of {sockets:,} sockets"
+    yield compare(what, ways["render"], "read them", ways["dump"], limit=rendering)
 
 
 def machine() -> str:

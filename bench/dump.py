@@ -2,7 +2,8 @@
 
 `drain` asks the kernel for the same dump, receives it into a buffer as large and drops it: what the kernel alone takes.
 `ss` is `ss -Htan`, start of the program included. `dump` makes columns and counts by state, port and peer. `judge` is
-all that diagnosis does with a look that has what `sockwatch check` asks for.
+all that diagnosis does with a look that has what `sockwatch check` asks for. `render` is what the daemon does besides
+at each poll, for its metrics.
 """
 
 import json
@@ -13,17 +14,24 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from sockwatch.clock import SystemClock
 from sockwatch.collect.dump import dump_sockets
 from sockwatch.collect.live import LiveSource
+from sockwatch.diagnose.holders import Holders
 from sockwatch.diagnose.registry import load_detectors
 from sockwatch.diagnose.run import diagnose, find_follow_up
+from sockwatch.diagnose.watch import watch
 from sockwatch.diagnose.window import Window
+from sockwatch.export.metrics.page import render
 from sockwatch.model.grouping import group
+from sockwatch.model.poll import Poll
+from sockwatch.model.settings import MetricsSettings
 from sockwatch.model.snapshot import Asks, Snapshot
 from sockwatch.model.sockets import SocketTable
+from sockwatch.pipeline import Pipeline
 
 BUFFER_BYTES = 4 << 20
 NETLINK_SOCK_DIAG = 4
@@ -66,6 +74,26 @@ def judge(look: Snapshot) -> None:
     diagnose(window, load_detectors())
 
 
+def first_poll() -> tuple[Poll, Snapshot]:
+    """What the daemon has after its first look, holders included."""
+    clock = SystemClock()
+    pipeline = Pipeline(LiveSource(clock=clock), load_detectors(), clock, watching=True)
+    began = clock.monotonic()
+    report, look = pipeline.step(), pipeline.snapshot
+    if look is None:
+        raise SystemExit("no look")
+    ended = clock.monotonic()
+    poll = Poll(number=1, time=report.time, monotonic=began, ended=ended, interval=10.0, report=report, snapshot=look)
+    return poll, look
+
+
+def render_metrics(poll: Poll, look: Snapshot) -> None:
+    """Infer what is worth watching, believe the holders of the first look, and render the page in all its forms."""
+    watch(Window(current=look))
+    complete = Holders.seen_in(look).complete(look)
+    render(replace(poll, snapshot=complete), MetricsSettings())
+
+
 def run_ss() -> None:
     """`ss -Htan` into nothing."""
     subprocess.run(["ss", "-Htan"], stdout=subprocess.DEVNULL, check=True)
@@ -92,7 +120,13 @@ def main() -> None:
         raise SystemExit(f"{seen} sockets in the dump, {expected} were opened")
     asks = Asks.union(detector.asks for detector in load_detectors().values())
     look = LiveSource(clock=SystemClock()).look(asks)
-    ways: dict[str, Callable[[], object]] = {"drain": drain, "dump": dump, "ss": run_ss, "judge": partial(judge, look)}
+    ways: dict[str, Callable[[], object]] = {
+        "drain": drain,
+        "dump": dump,
+        "ss": run_ss,
+        "judge": partial(judge, look),
+        "render": partial(render_metrics, *first_poll()),
+    }
     turns = []
     for turn in range(rounds):
         names = list(ways)[:: -1 if turn % 2 else 1]  # each comes after each: the kernel's tables stay in the cache

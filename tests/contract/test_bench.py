@@ -41,7 +41,7 @@ def test_every_line_is_measured() -> None:
         require_namespaces()
     assert done.stderr == ""
     lines = [line for line in done.stdout.splitlines() if line.startswith("|")]
-    assert len(lines) == 2 + 11
+    assert len(lines) == 2 + 13
     assert (done.returncode == 1) == ("**over**" in done.stdout)
 
 
