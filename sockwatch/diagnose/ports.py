@@ -21,8 +21,8 @@ from sockwatch.diagnose.detector import Settings
 from sockwatch.diagnose.role import listened_ports
 from sockwatch.diagnose.window import Window
 from sockwatch.model.address import is_loopback
+from sockwatch.model.constraint import Share
 from sockwatch.model.grouping import group
-from sockwatch.model.settings import Share
 from sockwatch.model.snapshot import Namespace, Snapshot
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State

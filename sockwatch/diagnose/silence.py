@@ -9,8 +9,8 @@ from sockwatch.diagnose.age import Ages, Seconds
 from sockwatch.diagnose.detector import Settings
 from sockwatch.diagnose.verdict import ANY
 from sockwatch.diagnose.window import Window
+from sockwatch.model.constraint import Share
 from sockwatch.model.finding import Severity, Subject
-from sockwatch.model.settings import Share
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State, Timer
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final
+from typing import Annotated, Final
 
 _LARGEST = 1e12
 """No setting is larger: arithmetic with it neither overflows nor loses whole numbers."""
@@ -26,6 +26,10 @@ class Range:
     def __str__(self) -> str:
         low = f"{self.least:g} or more" if self.above is None else f"more than {self.above:g}"
         return low if self.most == _LARGEST else f"{low}, at most {self.most:.15g}"
+
+
+Share = Annotated[float, Range(above=0, most=1)]
+"""A part of a whole."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,10 @@ detector can be told stands with the detector.
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
-from sockwatch.model.constraint import SECRET, Form, OneOf, Range
+from sockwatch.model.constraint import SECRET, Form, OneOf, Range, Share
 
 _YEAR = 366 * 86400.0
 
-Share = Annotated[float, Range(above=0, most=1)]
-"""A part of a whole."""
 Seconds = Annotated[float, Range(above=0, most=_YEAR)]
 SecondsOrZero = Annotated[float, Range(most=_YEAR)]
 Count = Annotated[int, Range(least=1, most=1e9)]

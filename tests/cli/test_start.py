@@ -21,6 +21,8 @@ HEAVY = {
     "psutil",
     "pyroute2",
     "shutil",
+    "sockwatch.config",
+    "sockwatch.model.settings",
     "ssl",
     "subprocess",
     "tempfile",

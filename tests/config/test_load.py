@@ -11,7 +11,7 @@ from sockwatch.config import Config, load
 from sockwatch.config.load import others_who_write
 from sockwatch.diagnose.detector import Settings
 from sockwatch.errors import ConfigError, UsageError
-from sockwatch.model.settings import Share
+from sockwatch.model.constraint import Share
 
 HEAVY = {
     "asyncio",

@@ -33,8 +33,8 @@ from sockwatch.diagnose.detector import Detector, NoDataError, Settings
 from sockwatch.diagnose.role import listened_ports
 from sockwatch.diagnose.verdict import Advice, Evidence, Telling, plural, split, subject, tell
 from sockwatch.diagnose.window import Window
+from sockwatch.model.constraint import Share
 from sockwatch.model.finding import Effect, Finding, Severity
-from sockwatch.model.settings import Share
 from sockwatch.model.snapshot import UNKNOWN, Asks
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State

@@ -36,8 +36,8 @@ from sockwatch.diagnose.ends import peer_is_local
 from sockwatch.diagnose.verdict import Advice, Evidence, Telling, age_evidence, plural, split, subject, tell
 from sockwatch.diagnose.window import Window
 from sockwatch.model.address import is_any
+from sockwatch.model.constraint import Share
 from sockwatch.model.finding import Effect, Finding, OtherEnd, Severity
-from sockwatch.model.settings import Share
 from sockwatch.model.snapshot import Asks
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State

@@ -28,8 +28,8 @@ from sockwatch.diagnose.detector import Detector, Settings
 from sockwatch.diagnose.ports import SOON_SECONDS
 from sockwatch.diagnose.verdict import Advice, Evidence, Telling, tell
 from sockwatch.diagnose.window import Window
+from sockwatch.model.constraint import Share
 from sockwatch.model.finding import Effect, Finding, Severity, Subject
-from sockwatch.model.settings import Share
 from sockwatch.model.snapshot import Asks
 from sockwatch.model.sockets import SocketTable
 

@@ -51,9 +51,9 @@ from sockwatch.diagnose.verdict import (
     tell,
 )
 from sockwatch.diagnose.window import Window
+from sockwatch.model.constraint import Share
 from sockwatch.model.finding import Effect, Finding, OtherEnd, Severity
 from sockwatch.model.grouping import group
-from sockwatch.model.settings import Share
 from sockwatch.model.snapshot import Asks, Process
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State

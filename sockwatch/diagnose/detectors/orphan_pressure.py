@@ -31,8 +31,8 @@ from dataclasses import dataclass
 from sockwatch.diagnose.detector import Detector, NoDataError, Settings
 from sockwatch.diagnose.verdict import Advice, Evidence, Telling, tell
 from sockwatch.diagnose.window import Window
+from sockwatch.model.constraint import Share
 from sockwatch.model.finding import Effect, Finding, Severity, Subject
-from sockwatch.model.settings import Share
 from sockwatch.model.snapshot import Asks
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State, Timer

@@ -33,8 +33,8 @@ from sockwatch.diagnose import role
 from sockwatch.diagnose.detector import Detector, NoDataError, Settings
 from sockwatch.diagnose.verdict import Advice, Evidence, Telling, plural, subject, tell
 from sockwatch.diagnose.window import Window
+from sockwatch.model.constraint import Share
 from sockwatch.model.finding import Effect, Finding, Severity, Subject
-from sockwatch.model.settings import Share
 from sockwatch.model.snapshot import Asks
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State

@@ -45,9 +45,9 @@ from sockwatch.diagnose.role import listeners_of
 from sockwatch.diagnose.verdict import Advice, Evidence, Telling, age_evidence, severity, split, subject, tell
 from sockwatch.diagnose.window import Window
 from sockwatch.model.address import is_any
+from sockwatch.model.constraint import Share
 from sockwatch.model.finding import Effect, Finding, Severity
 from sockwatch.model.grouping import Column, group
-from sockwatch.model.settings import Share
 from sockwatch.model.snapshot import Asks, Namespace
 from sockwatch.model.sockets import SHUTDOWN_UNKNOWN, SocketTable
 from sockwatch.model.state import State

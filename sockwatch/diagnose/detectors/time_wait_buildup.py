@@ -36,9 +36,9 @@ from sockwatch.diagnose.ports import SYSCTLS, BudgetSettings, PortBudget, is_sho
 from sockwatch.diagnose.role import listened_ports, listeners_of
 from sockwatch.diagnose.verdict import Advice, Evidence, Telling, age_evidence, split, subject, tell
 from sockwatch.diagnose.window import Window
+from sockwatch.model.constraint import Share
 from sockwatch.model.finding import Effect, Finding, Severity, Subject
 from sockwatch.model.grouping import group
-from sockwatch.model.settings import Share
 from sockwatch.model.snapshot import Asks
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State

@@ -9,8 +9,8 @@ import numpy as np
 from sockwatch.diagnose.detector import Settings
 from sockwatch.diagnose.ports import PortBudget
 from sockwatch.diagnose.window import Window
+from sockwatch.model.constraint import Share
 from sockwatch.model.finding import Effect
-from sockwatch.model.settings import Share
 from sockwatch.model.snapshot import Namespace
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State
