@@ -151,8 +151,9 @@ class Connection(H11Protocol):
         if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
             self.transport.abort()
             return
-        if self._phase is Phase.ANSWER:
-            self.cycle.disconnected = True  # what the site still answers goes nowhere
+        cycle = getattr(self, "cycle", None)  # None before the first request, whatever its type says
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True  # a bad chunk: what the site still says about the request goes nowhere
         self._counts.answered(status)
         body = (_STATUS_TEXT.get(status, msg) + "\n").encode()
         headers = [

@@ -1,5 +1,6 @@
 """What every request passes before the site sees it, and every answer on its way out."""
 
+import asyncio
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -68,6 +69,8 @@ class Gate:
             return
         try:
             await self._site(scope, receive, out.send)
+        except asyncio.CancelledError:  # by WebServer.stop, which has aborted the connection; to uvicorn it is an error
+            return
         finally:
             out.leave()
 
@@ -162,6 +165,8 @@ class _Way:
                 await self._send({"type": "http.response.body", "body": body[:size], "more_body": True})
                 body = body[size:]
             message = {**message, "body": body}
+        if self.stream:  # once its client has left, sending waits for nothing: a busy stream would block all others
+            await asyncio.sleep(0)
         await self._send(message)
 
     def leave(self) -> None:

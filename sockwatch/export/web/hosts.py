@@ -5,7 +5,10 @@ the Host header gives it away. Over an address that others can reach there is no
 """
 
 import ipaddress
+import re
 from collections.abc import Iterable
+
+_HOST = re.compile(r"(?:\[(?P<bracketed>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]*)?")
 
 
 def is_loopback(address: str) -> bool:
@@ -26,17 +29,14 @@ class Hosts:
 
     def allow(self, host: str) -> bool:
         """Whether a Host header is one of ours, with or without a port."""
-        name = _without_port(host).lower().rstrip(".")
-        if name in self._names:
+        parts = _HOST.fullmatch(host)
+        if parts is None:
+            return False
+        name = (parts["bracketed"] or parts["name"]).lower().rstrip(".")
+        if name in self._names and not parts["bracketed"]:
             return True
         try:
-            ipaddress.ip_address(name.strip("[]"))
+            ipaddress.ip_address(name)
         except ValueError:
             return False
         return True
-
-
-def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.rpartition(":")[0] if ":" in host else host

@@ -25,8 +25,8 @@ _MOST_BYTES = 72
 """bcrypt looks no further, and this library raises; Go's, which the exporter-toolkit has, cuts as we do."""
 
 
-_HASH = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
-"""The version, the cost, then 22 characters of salt and 31 of hash."""
+_HASH = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")
+"""The version, the cost, 22 characters of salt, of which the last has two bits, and 31 of hash."""
 
 
 class Verdict(Enum):

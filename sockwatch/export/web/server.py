@@ -94,6 +94,11 @@ class WebServer:
         """What it listens on, with the ports that the kernel chose."""
         return tuple(shown(listener) for listener in self._listeners)
 
+    @property
+    def open_connections(self) -> tuple[Connection, ...]:
+        """Those that there are now."""
+        return tuple(self._open)
+
     def start(self) -> None:
         """Accept connections."""
         self._loop = asyncio.get_running_loop()
@@ -102,7 +107,8 @@ class WebServer:
 
     async def stop(self, within: float) -> None:
         """Stop accepting, let answers that are under way end, and after so many seconds close all that is left."""
-        for listener in self._listeners:
+        while self._listeners:
+            listener = self._listeners.pop()
             self._loop.remove_reader(listener)
             listener.close()
         for pause in self._pauses.values():
@@ -119,6 +125,7 @@ class WebServer:
         await asyncio.gather(*left, return_exceptions=True)
         if self._sweep is not None:
             self._sweep.cancel()
+            self._sweep = None
 
     def reload(self, settings: WebSettings) -> None:
         """Take over all but the addresses. Raises ConfigError or UsageError, and then nothing has changed."""
