@@ -18,7 +18,7 @@ from sockwatch.clock import SystemClock
 from sockwatch.collect import owners
 from sockwatch.collect.owners import OwnerFinder
 from sockwatch.collect.walk import SWEEP_SHARE
-from sockwatch.model.snapshot import Owners
+from sockwatch.model.snapshot import Gap, Owners
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State
 
@@ -407,6 +407,7 @@ def test_a_walk_that_ran_out_of_time_goes_on_where_it_stopped(proc: Path) -> Non
     table = suspects(10, 30, 49)
     finder = OwnerFinder(clock=SlowClock(), proc=proc, budget=0.5)
     known, unreached = [], []
+    gaps: tuple[Gap, ...] = ()
     for _ in range(12):
         found, gaps = finder.find(table)
         known.append(len(found.inodes))
@@ -422,6 +423,7 @@ def test_a_process_with_more_files_than_fit_into_the_time_is_read_over_several_l
     table = suspects(1, 6000, 12_000)
     finder = OwnerFinder(clock=SlowClock(), proc=proc, budget=0.2)
     known = []
+    gaps: tuple[Gap, ...] = ()
     for _ in range(12):
         found, gaps = finder.find(table)
         known.append(len(found.inodes))
