@@ -3,7 +3,7 @@
 import json
 import logging
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -72,8 +72,12 @@ class Alertmanager:
         self._next = self._not_before = clock.monotonic()
         self._failures = 0
 
-    def take(self, notices: Iterable[Notice]) -> None:
-        """All alerts that fire, and those that are over, as they are now."""
+    def take(self, notices: Iterable[Notice], quiet: Collection[AlertIdentity] = ()) -> None:
+        """All alerts that fire, and those that are over, as they are now.
+
+        `quiet` ones fire too, but nobody is to be told. One that was posted before goes on as it was: without that
+        Alertmanager would tell that it is over.
+        """
         now = self._clock.monotonic()
         current = {fingerprint(own): (notice, own) for notice, own in map(self._labelled, notices)}
         seen = {notice.identity for notice, _ in current.values()}
@@ -87,7 +91,7 @@ class Alertmanager:
                 elif known.ended is None:
                     self._alerts[print_] = replace(known, notice=notice)
             for print_, posted in list(self._alerts.items()):
-                if print_ not in current and posted.ended is None:
+                if print_ not in current and posted.ended is None and posted.notice.identity not in quiet:
                     self._leave(print_, posted, seen, now)
             self._forget_old(now)
             self._refused &= self._alerts.keys()
@@ -135,7 +139,7 @@ class Alertmanager:
         return notice, labels(notice, self._host, self._further)
 
     def _leave(self, print_: str, posted: _Posted, seen: set[AlertIdentity], now: float) -> None:
-        """One that was posted as firing and is no more: its severity changed, or nobody is to be told of it now."""
+        """One that was posted as firing and is no more: its severity changed, or nobody knows what became of it."""
         if posted.notice.identity in seen:
             over = replace(posted.notice, state=AlertState.RESOLVED, resolved=self._clock.unixtime())
             self._alerts[print_] = replace(posted, notice=over, ended=now, accepted=False)

@@ -117,9 +117,12 @@ class Dispatcher:
             courier.take(notices)
         self._outbox.save()
         if self._alertmanagers:
-            current = [notice_of(alert, whole=False) for alert in alerts if _is_told(alert)]
+            fire = [alert for alert in alerts if alert.state is AlertState.FIRING]
+            current = {alert.identity: alert for alert in (*(one for one in fire if one.told), *due)}
+            told = [notice_of(alert, whole=False) for alert in current.values()]
+            quiet = {notice_of(alert, whole=False).identity for alert in fire if not alert.told}
             for alertmanager in self._all_alertmanagers():
-                alertmanager.take(current)
+                alertmanager.take(told, quiet)
         for worker in self._workers:
             worker.wake()
 
@@ -188,7 +191,3 @@ class Dispatcher:
     def _join(self, until: float) -> None:
         for worker in self._workers:
             worker.join(max(until - self._clock.monotonic(), 0.0))
-
-
-def _is_told(alert: Alert) -> bool:
-    return alert.told and alert.state is not AlertState.PENDING

@@ -147,13 +147,32 @@ def test_another_severity_is_another_alert(receiver: WebReceiver, one: Alertmana
     assert ends == {"warning": now, "critical": now + 240}
 
 
-def test_what_is_silenced_is_posted_no_more(receiver: WebReceiver, one: Alertmanager, clock: FakeClock) -> None:
+def test_what_nobody_knows_of_any_more_is_posted_no_more(
+    receiver: WebReceiver, one: Alertmanager, clock: FakeClock
+) -> None:
     take(one, alert(0), alert(1))
     run(one)
     clock.now += 60
     take(one, alert(1))
     run(one)
     assert [len(post.body) for post in receiver.posts] == [2, 1]
+
+
+def test_what_is_silenced_after_it_was_posted_is_not_said_to_be_over(
+    receiver: WebReceiver, one: Alertmanager, clock: FakeClock
+) -> None:
+    quiet = {notice_of(alert(number)).identity for number in (0, 1)}
+    take(one, alert(0))
+    run(one)
+    clock.now += 60
+    one.take([], quiet)
+    run(one)
+    (again,) = receiver.posts[1].body
+    assert again["labels"]["local"] == "10.0.0.1:8080"
+    assert seconds(again["endsAt"]) == clock.unixtime() + 240
+    take(one, over(0))
+    run(one)
+    assert seconds(receiver.posts[2].body[0]["endsAt"]) == FIRED + 600
 
 
 def test_further_labels_do_not_replace_ours(receiver: WebReceiver, clock: FakeClock) -> None:

@@ -151,6 +151,11 @@ def test_silenced_and_pending_alerts_are_posted_to_no_alertmanager(start: Start,
     dispatcher.take([alert(0), *quiet], [])
     eventually(lambda: receiver.posts)
     assert [one["labels"]["local"] for one in receiver.posts[0].body] == ["10.0.0.1:8080"]
+    end = over(0, silenced_by="planned work")
+    dispatcher.take([end, *quiet], [end])
+    eventually(lambda: len(receiver.posts) == 2)
+    (told,) = receiver.posts[1].body
+    assert told["endsAt"] == "2023-11-14T22:23:50.000Z", "who was told that it fires is told that it is over"
 
 
 def test_a_reload_goes_on_with_what_waits(start: Start, tmp_path: Path, receiver: WebReceiver) -> None:
