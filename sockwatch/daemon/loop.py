@@ -53,7 +53,7 @@ class Daemon:
         self._around = around
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        self._told = False
+        self._told = self._ending = False
         self._reload = asyncio.Event()
         self._ready = asyncio.Event()
         self._published: Published | None = None
@@ -122,6 +122,7 @@ class Daemon:
         self._stop.set()
 
     async def _end(self) -> None:
+        self._ending = True
         self._around.manager.stopping()
         _log.info("stopping")
         self._collector.stop()
@@ -153,10 +154,13 @@ class Daemon:
             self._loop.call_soon_threadsafe(function)
 
     async def _ping(self, pause: float) -> None:
-        """Tell the service manager that this loop and the collector's thread both move."""
+        """Tell the service manager that this loop and the collector's thread both move.
+
+        At the end, which takes no longer than its own limits, the loop alone.
+        """
         beats = -1
         while True:
-            if self._collector.beats != beats:
+            if self._ending or self._collector.beats != beats:
                 beats = self._collector.beats
                 self._around.manager.alive()
             await asyncio.sleep(pause)

@@ -135,6 +135,18 @@ def test_stopped_by_hand_it_stays_stopped(box: Box) -> None:
     assert restarts(box) == 0
 
 
+def test_a_hook_that_clings_to_life_is_gone_after_the_stop(box: Box) -> None:
+    box.write("/srv/clinging", "#!/bin/sh\ntrap '' TERM\nsetsid sleep 1000 &\nsleep 1001\n")
+    box.run("chmod", "755", "/srv/clinging")
+    hook = '[alerts]\nfor = 0\n[sinks.slow]\ntype = "exec"\ncommand = ["/srv/clinging"]\ntimeout = 900\n'
+    box.write(CONFIG, config() + hook)
+    box.run("systemctl", "reload", SERVICE)
+    until(lambda: "sleep 1001" in box.run("systemctl", "status", SERVICE, check=False), what="the hook")
+    box.run("systemctl", "stop", SERVICE)
+    assert (box.show(SERVICE, "Result"), box.show(SERVICE, "ExecMainStatus")) == ("success", "0")
+    assert "sleep 100" not in box.run("ps", "-eo", "args")
+
+
 def test_nothing_of_it_is_left_but_its_state(box: Box) -> None:
     box.run("systemctl", "stop", SERVICE)
     assert box.show(SERVICE, "Result") == "success"
