@@ -16,7 +16,7 @@ from sockwatch.diagnose.bound_ports import (
     is_connected,
     is_first,
 )
-from sockwatch.diagnose.ports import HALF, port_range_mask, seconds_until_full
+from sockwatch.diagnose.ports import HALF, port_range_mask, ranges, seconds_until_full
 from sockwatch.diagnose.role import Role, listened_ports, roles
 from sockwatch.diagnose.window import Window
 from sockwatch.model.address import is_any
@@ -73,7 +73,11 @@ def _bind_budgets(window: Window) -> tuple[BindBudget, ...]:
     found = []
     every = window.sockets
     connected = np.bincount(every.netns[is_connected(every)])
+    counts = np.bincount(every.netns)
+    in_range = ranges(window.current)
     for index in np.flatnonzero(connected).tolist():
+        if counts[index] < HALF * (in_range[index].sum() - counts[index]):  # too few, had bind() taken all others
+            continue
         namespace = window.namespaces[index]
         ends = namespace.port_range()
         choosable = _choosable(window.current, index)

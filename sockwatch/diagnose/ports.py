@@ -148,8 +148,12 @@ def _budgets(window: Window, at_least: float, most: int | None = None) -> tuple[
     sockets = window.sockets
     in_range = ranges(window.current)
     chosen = is_connected(sockets) & in_range[sockets.netns, sockets.sport]
-    for index in np.flatnonzero(np.bincount(sockets.netns[chosen])).tolist():
+    clients = np.bincount(sockets.netns[chosen])
+    every = np.bincount(sockets.netns)
+    for index in np.flatnonzero(clients).tolist():
         namespace, choosable = window.namespaces[index], in_range[index]
+        if clients[index] < int(at_least * (choosable.sum() - every[index])):  # too few, had bind() taken all others
+            continue
         rows = np.flatnonzero(chosen & (sockets.netns == index))
         rows = rows[_client_ports(window.current, index)[sockets.sport[rows]]]
         if not len(rows):
