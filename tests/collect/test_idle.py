@@ -4,6 +4,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -180,22 +181,15 @@ def test_what_comes_into_an_idle_namespace_is_seen_at_the_next_look() -> None:
 
 
 def dumped_states() -> list[set[str]]:
-    """What the reader asks the kernel for in two looks, by the calls that it makes."""
-    asked: list[set[str]] = []
-    original: Any = namespace_reader.dump_sockets
-
-    def dump(asks: Asks, **only: Any) -> Any:
-        asked.append({state.label for state in only.get("states", {State.ESTABLISHED})})
-        return original(asks, **only)
-
-    namespace_reader.dump_sockets = dump
-    reader = NamespaceReader(clock=SystemClock(), proc=PROC)
-    used = sockets_used()
-    for _ in range(2):
-        reader.read(ASKS)
-        # A netlink socket that was closed counts until an RCU grace period is over (netlink_release).
-        until(lambda: sockets_used() <= used, what="the sockets of the look are gone")
-    return asked
+    """What the reader asks the kernel for in two looks, by the dumps that it makes."""
+    with patch.object(namespace_reader, "dump_sockets", wraps=dump_sockets) as dumps:
+        reader = NamespaceReader(clock=SystemClock(), proc=PROC)
+        used = sockets_used()
+        for _ in range(2):
+            reader.read(ASKS)
+            # A netlink socket that was closed counts until an RCU grace period is over (netlink_release).
+            until(lambda: sockets_used() <= used, what="the sockets of the look are gone")
+    return [{state.label for state in call.kwargs.get("states", {State.ESTABLISHED})} for call in dumps.call_args_list]
 
 
 def sockets_used() -> int:
@@ -260,7 +254,8 @@ def test_the_counters_are_fresh_and_none_of_the_whole_host_is_among_them() -> No
             # Closing the reader's own sockets is noticed a little later.
             ours.pop("sockstat.sockets.used")
             assert ours == {name: all_of_them[name] for name in ours}
-        assert ours["Tcp.ActiveOpens"] == COUNT
+            if scene is connections:
+                assert ours["Tcp.ActiveOpens"] == COUNT
 
 
 def test_without_the_counts_nothing_is_known() -> None:
