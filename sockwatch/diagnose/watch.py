@@ -14,7 +14,7 @@ from sockwatch.diagnose.ports import fullest_budgets, ranges
 from sockwatch.diagnose.role import Role, lasting_roles, listened_ports
 from sockwatch.diagnose.verdict import ANY
 from sockwatch.diagnose.window import Window
-from sockwatch.model.address import address_text, endpoint_text
+from sockwatch.model.address import address_text, endpoint_text, is_loopback
 from sockwatch.model.grouping import group
 from sockwatch.model.report import BudgetUse, PeerCount
 from sockwatch.model.snapshot import Gap
@@ -146,10 +146,15 @@ def _serving(window: Window, sockets: SocketTable) -> NDArray[np.bool_]:
     That is a port of the range that connect() chooses from, or the higher one.
     """
     role = lasting_roles(window, sockets)
-    on_listener = listened_ports(window.current)[sockets.netns, sockets.sport]
+    listened = listened_ports(window.current)
     clients = ranges(window.current)
     here, there = clients[sockets.netns, sockets.sport], clients[sockets.netns, sockets.dport]
     from_client = np.where(here == there, sockets.sport < sockets.dport, there)
+    to_itself = is_loopback(sockets.dst_hi, sockets.dst_lo) | (
+        (sockets.src_hi == sockets.dst_hi) & (sockets.src_lo == sockets.dst_lo)
+    )
+    from_client &= ~(to_itself & listened[sockets.netns, sockets.dport])
+    on_listener = listened[sockets.netns, sockets.sport]
     unknown = role == Role.UNKNOWN
     serving: NDArray[np.bool_] = (role == Role.ACCEPTED) | (unknown & (on_listener | from_client))
     return serving

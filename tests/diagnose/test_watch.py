@@ -111,6 +111,12 @@ def test_a_listener_tells_the_serving_end() -> None:
     assert counts(*rows) == (peer("10.0.0.1:40001", "10.0.0.9:*", 1),)
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.1"])
+def test_a_listener_on_the_same_address_tells_the_client(host: str) -> None:
+    rows = [socket(State.LISTEN, f"{host}:50000"), leak(f"{host}:40000", f"{host}:50000")]
+    assert counts(*rows) == (peer(f"{host}:*", f"{host}:50000", 1),)
+
+
 @pytest.mark.parametrize(
     "young",
     [
