@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from threading import Event, Lock, Thread
+from contextlib import suppress
+from pathlib import Path
+from threading import Event, Lock, Thread, get_native_id
 
 from sockwatch.clock import Clock
 from sockwatch.daemon.health import Health
@@ -64,6 +66,8 @@ class Collector(Thread):
 
     def run(self) -> None:
         """Wait, poll, publish."""
+        with suppress(OSError):  # for `top -H`; Python does it from 3.14 on
+            Path(f"/proc/self/task/{get_native_id()}/comm").write_text(self.name, encoding="ascii")
         try:
             self._watch()
         finally:

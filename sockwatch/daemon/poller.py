@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from sockwatch.daemon.health import Health, Part
 from sockwatch.diagnose.detector import Detector
 from sockwatch.errors import DumpError, UsageError
 from sockwatch.export.alerts.book import AlertBook
+from sockwatch.export.history.store import Store
 from sockwatch.export.metrics.exposition import Exposition, expose
 from sockwatch.export.metrics.page import render
 from sockwatch.export.sinks.dispatcher import Dispatcher
@@ -26,6 +28,10 @@ from sockwatch.model.snapshot import Gap, Snapshot
 from sockwatch.pipeline import Pipeline, Source, failed_report, status_of
 
 T = TypeVar("T")
+
+ALERTS, HISTORY = "alerts.json", "history.db"
+"""In the state directory."""
+_WRITE_SECONDS = 2.0
 
 _UNFORESEEN = "an error nobody foresaw; the log has its traceback"
 
@@ -65,17 +71,22 @@ class Poller:
         self._told: dict[Part, str] = {}
         self._source = source_of(setup.settings.poll.namespaces)
         self._pipeline = Pipeline(self._source, _watched(setup), clock, watching=True)
-        self._book = AlertBook(setup.settings.alerts, state and state / "alerts.json")
+        self._book = AlertBook(setup.settings.alerts, state and state / ALERTS)
         self._dispatcher = open_dispatcher(setup.settings, state, clock)
+        self._store = None if state is None else Store(state / HISTORY, setup.settings.history)
 
     def start(self) -> None:
-        """Let the sinks begin: with what an earlier daemon could not tell them."""
+        """Let the sinks begin, with what an earlier daemon could not tell them, and the history."""
         self._dispatcher.start()
+        if self._store is not None:
+            self._store.start()
 
     def stop(self, within: float) -> None:
-        """Let the sinks end within so many seconds."""
+        """Let the sinks end within so many seconds, and the history soon after."""
         if not self._dispatcher.stop(within):
             _log.warning("a sink did not end in time and is left behind")
+        if self._store is not None and not self._store.stop(_WRITE_SECONDS):
+            _log.warning("the last looks are missing in the history: the disk is slow")
 
     def go_on_with(self, setup: Setup) -> None:
         """From the next poll on these settings; what is known of sockets and alerts stays.
@@ -90,6 +101,8 @@ class Poller:
             self._source = self._source_of(setup.settings.poll.namespaces)
         self._pipeline.go_on_with(self._source, _watched(setup))
         self._book.configure(setup.settings.alerts)
+        if self._store is not None:
+            self._store.configure(setup.settings.history)
         self._setup = setup
 
     def poll(self) -> Published:
@@ -118,11 +131,14 @@ class Poller:
             self._guard(Part.SINKS, lambda: self._dispatcher.take(alerts.alerts, alerts.due))
             # After the outbox: killed in between, the next start tells once more, and never not at all.
             self._guard(Part.ALERTS, self._book.save)
+        if self._store is not None:
+            self._guard(Part.HISTORY, partial(self._store.take, poll))
         return Published(poll=poll, exposition=self._render(poll))
 
     def _render(self, poll: Poll) -> Exposition:
         def page() -> Exposition:
-            more = chain(self._health.metrics(), self._book.metrics(), self._dispatcher.metrics(), self._more())
+            ours = (self._health.metrics(), self._book.metrics(), self._dispatcher.metrics())
+            more = chain(*ours, self._store.metrics() if self._store else (), self._more())
             return render(poll, self._setup.settings.metrics, more)
 
         # What is wrong with the page cannot be on it; what is counted about that can.

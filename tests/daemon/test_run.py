@@ -58,15 +58,15 @@ def test_without_a_state_directory_it_watches_and_says_so(tmp_path: Path) -> Non
 
 
 def test_reloads_good_and_bad_leave_nothing_behind(tmp_path: Path) -> None:
-    def open_files() -> int:
-        return len(list(Path(f"/proc/{daemon.process.pid}/fd").iterdir()))
-
-    def threads() -> int:
-        return len(list(Path(f"/proc/{daemon.process.pid}/task").iterdir()))
+    def opened() -> tuple[int, int]:
+        """Files and threads."""
+        process = Path(f"/proc/{daemon.process.pid}")
+        return len(list((process / "fd").iterdir())), len(list((process / "task").iterdir()))
 
     with Running(tmp_path) as daemon:
         daemon.until_ready()
-        before = open_files(), threads()
+        daemon.until(lambda: daemon.metrics()["sockwatch_history_bytes"] > 0, "the history, which is opened late")
+        before = opened()
         for number in range(10):
             daemon.write(QUICK if number % 2 else "[pol]\n")
             daemon.send(signal.SIGHUP)
@@ -76,7 +76,7 @@ def test_reloads_good_and_bad_leave_nothing_behind(tmp_path: Path) -> None:
         daemon.write(QUICK.replace("0.1", "0.2"))
         daemon.send(signal.SIGHUP)
         daemon.until(lambda: daemon.metrics()["sockwatch_poll_interval_seconds"] == 0.2, "the last config")
-        daemon.until(lambda: (open_files(), threads()) == before, "what reloads opened to be closed")
+        daemon.until(lambda: opened() == before, "what reloads opened to be closed")
         daemon.until(lambda: daemon.metrics()["sockwatch_config_last_reload_successful"] == 1, "the metric")
         assert daemon.end() == 0
 

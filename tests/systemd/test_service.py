@@ -111,9 +111,9 @@ def test_a_wrong_config_at_the_start_is_no_reason_to_try_again(box: Box) -> None
 @pytest.mark.parametrize("main", [True, False], ids=["the event loop", "the collector"])
 def test_one_thread_that_stops_is_noticed(box: Box, *, main: bool) -> None:
     pid = outside(box, main_pid(box))
-    (other,) = [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir() if int(task.name) != pid]
+    tasks = {task.joinpath("comm").read_text(): task.name for task in Path(f"/proc/{pid}/task").iterdir()}
     with subprocess.Popen(
-        [sys.executable, HOLDER, str(pid if main else other)], stdout=subprocess.PIPE, text=True
+        [sys.executable, HOLDER, str(pid) if main else tasks["collector\n"]], stdout=subprocess.PIPE, text=True
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
