@@ -14,12 +14,13 @@ CLONE_NEWNS, CLONE_NEWUSER, MS_REC_PRIVATE, MS_RDONLY, MS_REMOUNT = 0x20000, 0x1
 place, size = sys.argv[1].encode(), sys.argv[2].encode()
 
 def enter():
-    uid = os.geteuid()
+    uid, gid = os.geteuid(), os.getegid()
     if libc.unshare(CLONE_NEWNS | (CLONE_NEWUSER if uid else 0)):
         sys.exit(f"REFUSED unshare: {os.strerror(ctypes.get_errno())}")
     if uid:
         open("/proc/self/setgroups", "w").write("deny")
         open("/proc/self/uid_map", "w").write(f"{uid} {uid} 1")
+        open("/proc/self/gid_map", "w").write(f"{gid} {gid} 1")
     libc.mount(b"none", b"/", None, MS_REC_PRIVATE, None)
     if libc.mount(b"none", place, b"tmpfs", 0, b"size=" + size):
         sys.exit(f"REFUSED mount: {os.strerror(ctypes.get_errno())}")
@@ -52,7 +53,8 @@ def on_small_disk(place: Path, script: str, *, size: str = "64k") -> str:
         text=True,
         check=False,
         timeout=60,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        env=os.environ
+        | {"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"},  # one thread may unshare
     )
     if done.stderr.startswith("REFUSED"):
         pytest.skip(f"kernel: {done.stderr.strip()}")
