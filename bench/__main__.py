@@ -1,4 +1,7 @@
-"""`python -m bench [--write FILE] [--rounds N] [--sockets FEW MANY]`: measurements against limits, as a Markdown table.
+"""Measurements against limits, as a Markdown table.
+
+    python -m bench [--write FILE] [--rounds N] [--sockets FEW MANY] [--held PROCESSES SOCKETS]
+                    [--namespaces N]
 
 All run in one private network namespace and in turns (A B A B), so that what disturbs one disturbs the other; each line
 shows the turn with the median ratio. Times are CPU times, user and system, since waiting for a CPU measures others.
@@ -17,6 +20,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +33,8 @@ BEGIN, END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
 SOCKWATCH = str(Path(sys.executable).with_name("sockwatch"))
 CHECK = (SOCKWATCH, "check", "--json")
 SS = ("ss", "-Htan")
+TENTH = 0.01
+"""Seconds below which a tenth of a millisecond is shown."""
 NUMPY = (sys.executable, "-c", "import numpy")
 PSUTIL = (sys.executable, "-c", "import psutil; psutil.net_connections('tcp')")
 
@@ -64,7 +70,7 @@ def compare(
     a, b = turns[(len(turns) - 1) // 2]
     return Row(
         what=what,
-        ours=f"{a * 1e3:,.0f} ms",
+        ours=f"{a * 1e3:,.0f} ms" if a >= TENTH else f"{a * 1e3:,.1f} ms",
         theirs=f"{other} {b * 1e3:,.0f} ms",
         ratio=a / b,
         shown=f"{a / b:.2f}",
@@ -108,21 +114,22 @@ def in_turns(rounds: int, *commands: Sequence[str]) -> list[list[Ran]]:
     return [list(turn) for turn in zip(*runs, strict=True)]
 
 
-def read_in_turns(rounds: int, sockets: int) -> dict[str, list[float]]:
-    """Seconds of CPU time of each way to read or judge that many sockets (bench.dump)."""
-    turns = answer(sys.executable, "-m", "bench.dump", str(rounds), str(sockets))
+def turns_of(module: str, rounds: int, number: int) -> dict[str, list[float]]:
+    """Seconds of CPU time of each way that a module measures, with so many sockets or namespaces."""
+    turns = answer(sys.executable, "-m", module, str(rounds), str(number))
     return {name: [turn[name] for turn in turns] for name in turns[0]}
 
 
-def measure(rounds: int, few: int, many: int) -> Iterable[Row]:
+def measure(rounds: int, few: int, many: int, processes: int, held: int) -> Iterable[Row]:
     """Every line of the table, in the order in which it is measured."""
+    yield from compare_owners(rounds, processes, held)
     check, numpy = in_turns(3 * rounds, CHECK, NUMPY)
     yield compare(
         "`sockwatch check`, no sockets", seconds(check), "`python3 -c 'import numpy'`", seconds(numpy), limit=2
     )
     with Load() as load:
         load.grow(few)
-        yield from compare_ways(few, read_in_turns(rounds, few))
+        yield from compare_ways(few, turns_of("bench.dump", rounds, few))
         total = answer(*CHECK)["sockets"]["total"]
         if total != few:
             raise ProvokeError(f"the check counts {total} sockets, {few} were opened")
@@ -133,7 +140,7 @@ def measure(rounds: int, few: int, many: int) -> Iterable[Row]:
             f"`sockwatch check`, {few:,} sockets", seconds(check), "`psutil.net_connections()`", seconds(psutil)
         )
         load.grow(many)
-        yield from compare_ways(many, read_in_turns(rounds, many), judging=0.33, rendering=0.25)
+        yield from compare_ways(many, turns_of("bench.dump", rounds, many), judging=0.33, rendering=0.25)
         check, ss = in_turns(min(rounds, 3), CHECK, SS)
         yield compare(f"`sockwatch check`, {many:,} sockets", seconds(check), "`ss -Htan`", seconds(ss))
         peak = max(ran.megabytes for ran in check)
@@ -165,6 +172,32 @@ def compare_ways(
     yield compare(what, ways["render"], "read them", ways["dump"], limit=rendering)
 
 
+def compare_owners(rounds: int, processes: int, held: int) -> Iterable[Row]:
+    """Naming holders, against what else does, and a later look against the first (bench.owners)."""
+    turns = answer(sys.executable, "-m", "bench.owners", str(rounds), str(processes), str(held))
+    ways = {name: [turn[name] for turn in turns] for name in turns[0]}
+    there = f"{held:,} sockets of {processes:,} processes"
+    first = f"read {there}, name who holds those of one service"
+    yield compare(first, ways["first"], "`psutil.net_connections()`, pids only", ways["psutil"], limit=0.5)
+    yield compare(first, ways["first"], "`ss -Htanp`", ways["ss"])
+    yield compare(first, ways["first"], "`lsof -nP -iTCP`", ways["lsof"])
+    every = f"read {there}, name who holds each"
+    yield compare(every, ways["all"], "`psutil.net_connections()`, pids only", ways["psutil"])
+    yield compare(
+        "name them at the next look, nothing changed", ways["steady"], "the first walk", ways["walk"], limit=0.05
+    )
+    yield compare("name them at the next look, with a new socket", ways["new"], "the first walk", ways["walk"])
+
+
+def compare_namespaces(rounds: int, count: int) -> Iterable[Row]:
+    """A look at idle namespaces, against all that is read of others, and against a dump of TCP alone."""
+    ways = turns_of("bench.namespaces", min(rounds, 3), count)
+    what = f"look at {count:,} idle network namespaces"
+    yield compare(f"{what}, as the daemon", ways["poll"], "read them in full", ways["full"], limit=0.2)
+    yield compare(f"{what}, as the daemon", ways["poll"], "dump their TCP sockets", ways["dump"])
+    yield compare(f"{what} for the first time", ways["first"], "read them in full", ways["full"])
+
+
 def machine() -> str:
     """What it was measured on, in one sentence."""
     model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
@@ -189,6 +222,8 @@ def main() -> int:
     )
     parser.add_argument("--rounds", type=int, default=7, help="how often each is run (default 7)")
     parser.add_argument("--sockets", type=int, nargs=2, metavar=("FEW", "MANY"), default=(200_000, 1_000_000))
+    parser.add_argument("--held", type=int, nargs=2, metavar=("PROCESSES", "SOCKETS"), default=(500, 20_000))
+    parser.add_argument("--namespaces", type=int, default=500, help="how many network namespaces (default 500)")
     options = parser.parse_args()
     table = [machine(), "", "| measured | sockwatch | compared with | ratio | limit | |", "|---|---|---|---|---|---|"]
     print("\n".join(table))
@@ -196,7 +231,8 @@ def main() -> int:
     compileall.compile_dir(Path(sockwatch.__file__).parent, quiet=1)  # as an installed package is
     try:
         enter_private_network()
-        for row in measure(options.rounds, *options.sockets):
+        rows = measure(options.rounds, *options.sockets, *options.held)
+        for row in chain(compare_namespaces(options.rounds, options.namespaces), rows):
             print(row.markdown(), flush=True)
             table.append(row.markdown())
             over = over or row.over

@@ -33,15 +33,29 @@ def test_the_load_is_exact() -> None:
         assert netns.run(count, 230, 23) == (230, 253)
 
 
-@pytest.mark.needs_program("ss")
+@pytest.mark.needs_program("ss", "lsof")
 def test_every_line_is_measured() -> None:
-    command = [sys.executable, "-m", "bench", "--rounds", "1", "--sockets", "230", "460"]
+    command = [
+        sys.executable,
+        "-m",
+        "bench",
+        "--rounds",
+        "1",
+        "--sockets",
+        "230",
+        "460",
+        "--held",
+        "10",
+        "230",
+        "--namespaces",
+        "5",
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if "cannot make a private network namespace" in done.stderr:
         require_namespaces()
     assert done.stderr == ""
     lines = [line for line in done.stdout.splitlines() if line.startswith("|")]
-    assert len(lines) == 2 + 13
+    assert len(lines) == 2 + 6 + 3 + 13
     assert (done.returncode == 1) == ("**over**" in done.stdout)
 
 
@@ -54,7 +68,7 @@ def test_a_ratio_is_held_against_its_limit(limit: float | None, verdict: str) ->
 
 def test_the_median_turn_decides() -> None:
     row = compare("reading", [0.9, 0.003, 0.001], "ss", [0.3, 0.002, 7.0])
-    assert (row.ratio, row.ours, row.theirs) == (1.5, "3 ms", "ss 2 ms")
+    assert (row.ratio, row.ours, row.theirs) == (1.5, "3.0 ms", "ss 2 ms")
 
 
 def test_the_table_replaces_the_table(tmp_path: Path) -> None:
