@@ -1,6 +1,6 @@
 """The walk over /proc/*/fd, which remembers what it saw and goes on where it stopped."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set as AbstractSet
 from itertools import chain
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from sockwatch.collect.processes import count_fds
 
 CAPACITY = 1 << 20
 """How many open sockets are remembered, 8 bytes each; at most half of them such that nobody asked about yet."""
-SWEEP_SHARE = 0.02
+SWEEP_SHARE = 0.01
 """What part of all open files is read again at each look, though nothing says that it changed: there a socket may be
 that was passed on over SCM_RIGHTS."""
 _LEAST_FILES = 8
@@ -36,7 +36,9 @@ class Walk:
         self._turn = 0
         self._folders: dict[int, int] = {}
         self._readings: dict[int, Reading] = {}
+        self._complete: set[int] = set()
         self._size = 0
+        self._files = 0
         self._saved = 0.0
         self._columns: tuple[NDArray[np.uint32], NDArray[np.int32]] | None = None
         self._unsure: set[int] = set()
@@ -70,10 +72,9 @@ class Walk:
 
         `missing` loses what is found. False where the time was over before.
         """
-        unread = [pid for pid in self._folders if not self._is_complete(pid)]
-        unread.sort(key=lambda pid: count_fds(f"{self._proc}/{pid}"))  # the largest takes only its own time
-        for pid in chain(likely if missing else (), unread, self._least_recent()):
-            if not missing and self._is_complete(pid):
+        unread = sorted(self.unreached, key=lambda pid: count_fds(f"{self._proc}/{pid}"))  # the largest delays nobody
+        for pid in chain(likely if missing else (), unread, self._least_recent() if missing else ()):
+            if not missing and pid in self._complete:
                 continue
             if not self._read(pid, wanted, missing, now, deadline):
                 return False
@@ -101,13 +102,9 @@ class Walk:
         return [pid for pid, reading in self._readings.items() if reading.refused]
 
     @property
-    def unreached(self) -> Sequence[int]:
+    def unreached(self) -> AbstractSet[int]:
         """Pids whose open files are not all read yet."""
-        return [pid for pid in self._folders if not self._is_complete(pid)]
-
-    def _is_complete(self, pid: int) -> bool:
-        reading = self._readings.get(pid)
-        return reading is not None and reading.resume_at is None
+        return self._folders.keys() - self._complete
 
     def _verify(self, pid: int, wanted: NDArray[np.uint32]) -> None:
         reading = self._readings[pid]
@@ -147,8 +144,7 @@ class Walk:
 
     def _sweep(self, wanted: NDArray[np.uint32], missing: set[int], now: Now, deadline: float) -> bool:
         """Read again what was not read for the longest; what a large process takes is saved up for over the looks."""
-        total = sum(max(reading.files, _LEAST_FILES) for reading in self._readings.values())
-        self._saved = min(self._saved + SWEEP_SHARE * total, total)
+        self._saved = min(self._saved + SWEEP_SHARE * self._files, self._files)
         for pid in self._least_recent():
             reading = self._readings[pid]
             cost = max(reading.files, _LEAST_FILES)
@@ -176,11 +172,16 @@ class Walk:
         self._forget(pid)
         self._readings[pid] = reading
         self._size += len(reading.inodes)
+        self._files += max(reading.files, _LEAST_FILES)
+        if reading.resume_at is None:
+            self._complete.add(pid)
 
     def _forget(self, pid: int) -> None:
         before = self._readings.pop(pid, None)
         if before is not None:
             self._size -= len(before.inodes)
+            self._files -= max(before.files, _LEAST_FILES)
+            self._complete.discard(pid)
         self._columns = None
 
     def _table(self) -> tuple[NDArray[np.uint32], NDArray[np.int32]]:

@@ -23,7 +23,7 @@ from sockwatch.collect.capture import ReplaySource, save_capture, write_capture
 from sockwatch.collect.recording import encode_look
 from sockwatch.errors import CaptureError, UsageError
 from sockwatch.model.printable import printable
-from sockwatch.model.snapshot import UNKNOWN, Asks, FollowUp, Gap, Snapshot, SysctlSetting
+from sockwatch.model.snapshot import Cgroup, UNKNOWN, Asks, FollowUp, Gap, Snapshot, SysctlSetting
 from sockwatch.model.sockets import AUTOBOUND_UNKNOWN, COLUMN_TYPES, SocketTable
 from sockwatch.model.state import State
 
@@ -182,6 +182,7 @@ processes = strategies.builds(
     started=strategies.floats(0, 2e9),
     unit=strategies.none() | texts,
     container=strategies.none() | texts,
+    **dict.fromkeys(("command", "user", "unit_manager", "runtime", "pod"), strategies.none() | texts),
     fds=strategies.none() | counts,
     fd_limit=strategies.none() | counts,
 )
@@ -421,6 +422,8 @@ def test_names_in_a_capture_are_made_printable(tmp_path: Path) -> None:
     def change(document: dict[str, Any], _: object) -> None:
         document["host"] = "web\x1b[2J"
         document["processes"][0].update(name="a\nb", unit="\u202e.service", container="\x07")
+        document["processes"][0].update(command="a\x1b[2J", user="\n", unit_manager="\n", runtime="\n", pod="\n")
+        document["cgroups"] = {"7": {"unit": "\x07", "container": "\x07", "processes": [0]}}
         document["namespaces"][1].update(name="\x9b", sysctls={"a\n": "1\t2\x1b"}, counters={"b\n": 1})
         document["gaps"][0].update(what="\n", why="\u2028")
         document["sysctl_files"][1].update(name="\n", value="1\t2\x1b", file="\x9b")
@@ -429,6 +432,8 @@ def test_names_in_a_capture_are_made_printable(tmp_path: Path) -> None:
     assert look.host == r"web\x1b[2J"
     app = look.owners.processes[0]
     assert (app.name, app.unit, app.container) == (r"a\nb", r"\u202e.service", r"\x07")
+    assert (app.command, app.user, app.unit_manager, app.runtime, app.pod) == (r"a\x1b[2J", *[r"\n"] * 4)
+    assert look.owners.cgroups == {7: Cgroup(unit=r"\x07", container=r"\x07", processes=(0,))}
     assert look.namespaces[1].name == r"\x9b"
     assert look.namespaces[1].sysctls == {r"a\n": "1\t2\\x1b"}
     assert look.namespaces[1].counters == {r"b\n": 1}

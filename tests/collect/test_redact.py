@@ -14,7 +14,7 @@ from sockwatch.diagnose.run import diagnose
 from sockwatch.diagnose.window import Window
 from sockwatch.model.address import address_text
 from sockwatch.model.report import Result
-from sockwatch.model.snapshot import Snapshot, SysctlSetting
+from sockwatch.model.snapshot import Cgroup, Snapshot, SysctlSetting
 from sockwatch.model.sockets import COLUMN_TYPES
 from sockwatch.model.state import State
 
@@ -122,7 +122,8 @@ def test_equal_addresses_stay_equal_and_others_different_in_all_looks() -> None:
 
 
 def test_nothing_of_the_old_names_and_addresses_remains() -> None:
-    secret = builders.process(10, "secret-app", unit="secret.service", container="5ec2e75ec2e7")
+    place = {"unit": "secret.service", "unit_manager": "secret@7.service", "container": "5ec2e75ec2e7", "pod": "secret"}
+    secret = builders.process(10, "secret-app", command="secret --password=secret", user="secret", **place)
     look = replace(
         builders.snapshot(
             builders.socket(State.ESTABLISHED, "203.0.113.7:80", "[2001:db8::7]:443", inode=1),
@@ -134,8 +135,10 @@ def test_nothing_of_the_old_names_and_addresses_remains() -> None:
         ),
         host="secret-host",
     )
+    look = replace(look, owners=replace(look.owners, cgroups={7: Cgroup(**place)}))
     [redacted] = redact([look])
     assert "secret" not in repr(redacted)
+    assert redacted.owners.processes[0].command is None
     assert "5ec2e7" not in repr(redacted)
     addresses = (redacted.sockets.src_lo.tolist(), redacted.sockets.dst_hi.tolist(), redacted.sockets.dst_lo.tolist())
     assert builders.halves("203.0.113.7")[1] not in addresses[0]

@@ -135,6 +135,31 @@ def test_names_the_holders_and_the_other_end() -> None:
     assert "on this host, fin_wait_2, held by client[77] (container 0123456789ab)" in text
 
 
+def test_a_process_is_told_with_its_place_its_user_and_its_command_line() -> None:
+    pod = "72f7f152-440c-66ac-9084-e0fc1d8a910c"
+    place = {
+        "unit": f"docker-0123456789ab{'0' * 52}.scope",
+        "container": "0123456789ab",
+        "runtime": "docker",
+        "pod": pod,
+    }
+    who = process(812, "app", command="app " + "x" * 300, user="33", **place)
+    text = render_finding(reports.leak(subject=Subject(netns="host", process=who)), width=300)
+    assert f"app[812] (docker 0123456789ab, pod {pod}, user 33)" in text
+    assert f"command   app {'x' * 193}...\n" in text
+    by_user = process(812, "app", unit="app.service", unit_manager="user@1000.service", command="app")
+    text = render_finding(reports.leak(subject=Subject(netns="host", process=by_user)), width=300)
+    assert "app[812] (app.service, of user@1000.service)" in text
+    assert "command" not in text
+
+
+def test_who_is_a_guess_is_said_to_be_one() -> None:
+    evidence = {"confidence": "medium", "process_from": "the listener on this port"}
+    subject = Subject(netns="host", process=process(812, "app"))
+    text = render_finding(reports.leak(subject=subject, evidence=evidence), width=200)
+    assert "app[812], by the listener on this port; likely, not certain" in text
+
+
 @pytest.mark.parametrize(
     ("held", "words"), [(True, "held by a process that could not be seen"), (False, "held by no process")]
 )
@@ -164,7 +189,8 @@ def test_a_socket_that_nobody_can_hold_says_so() -> None:
 
 
 def hostile_report(text: str) -> Report:
-    who = process(812, text, unit=text, container=text)
+    names = ("unit", "unit_manager", "container", "runtime", "pod", "command", "user")
+    who = process(812, text, **dict.fromkeys(names, text))
     subject = Subject(netns=text, local=text, remote=text, process=who)
     finding = reports.leak(
         subject=subject,
@@ -173,7 +199,7 @@ def hostile_report(text: str) -> Report:
         summary=text + " leaks",
         cause=text,
         remedies=(text,),
-        evidence={text: text},
+        evidence={text: text, "process_from": text},
     )
     return reports.report(
         finding, reports.leak(severity=Severity.INFO, summary=text), gaps=[Gap(what=text, why=text)], host=text
