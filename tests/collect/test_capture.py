@@ -23,7 +23,7 @@ from sockwatch.collect.capture import ReplaySource, save_capture, write_capture
 from sockwatch.collect.recording import encode_look
 from sockwatch.errors import CaptureError, UsageError
 from sockwatch.model.printable import printable
-from sockwatch.model.snapshot import Cgroup, UNKNOWN, Asks, FollowUp, Gap, Snapshot, SysctlSetting
+from sockwatch.model.snapshot import UNKNOWN, Asks, Cgroup, FollowUp, Gap, Snapshot, SysctlSetting
 from sockwatch.model.sockets import AUTOBOUND_UNKNOWN, COLUMN_TYPES, SocketTable
 from sockwatch.model.state import State
 

@@ -172,7 +172,8 @@ def test_a_hostile_name_names_its_own_process_and_nothing_else(name: bytes) -> N
 def test_processes_that_come_and_go_are_never_taken_for_one_another() -> None:
     """A child makes a thousand children, one after the other, all of which inherit a socket of ours and end at once."""
     finder = OwnerFinder(clock=SystemClock(), budget=60)
-    mine, names = os.getpid(), set()
+    mine = os.getpid()
+    names: set[str] = set()
     with socket.socket() as ours:
         table = suspects(os.fstat(ours.fileno()).st_ino)
         churner = subprocess.Popen([sys.executable, "-c", CHURN, str(ROUNDS)], pass_fds=[ours.fileno()])
