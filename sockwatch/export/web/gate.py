@@ -35,7 +35,7 @@ class Refusal:
 
 
 class Gate:
-    """An ASGI application around another. `hosts` and `limits` may be exchanged while it runs."""
+    """An ASGI application around another."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Gate:
         clock: Clock,
     ) -> None:
         self._site = site
-        self.hosts = hosts
+        self._hosts = hosts
         self.limits = limits
         self._protection = protection
         self._counts = counts
@@ -60,15 +60,14 @@ class Gate:
         """Answer one request."""
         protection = self._protection()
         out = _Way(scope, send, self, security_headers(protection.headers))
-        refusal = self._refuse(scope, protection) or await self._refuse_stranger(scope, protection)
-        if refusal is None:
-            refusal = self._admit(out)
-        if refusal is not None:
-            answer = PlainTextResponse(refusal.text + "\n", refusal.status, headers=refusal.headers)
-            await answer(scope, receive, out.send)
-            return
         try:
-            await self._site(scope, receive, out.send)
+            refusal = self._refuse(scope, protection) or await self._refuse_stranger(scope, protection)
+            refusal = refusal or self._admit(out)
+            if refusal is None:
+                await self._site(scope, receive, out.send)
+            else:
+                answer = PlainTextResponse(refusal.text + "\n", refusal.status, headers=refusal.headers)
+                await answer(scope, receive, out.send)
         except asyncio.CancelledError:  # by WebServer.stop, which has aborted the connection; to uvicorn it is an error
             return
         finally:
@@ -77,7 +76,7 @@ class Gate:
     def _refuse(self, scope: Scope, protection: Protection) -> Refusal | None:
         headers = Headers(scope=scope)
         local, host = scope["server"], headers.get("host")
-        if local is not None and is_loopback(local[0]) and host is not None and not self.hosts.allow(host):
+        if local is not None and is_loopback(local[0]) and host is not None and not self._hosts.allow(host):
             return Refusal(status=421, text="This name is not one of ours: [web] hosts lists those.")
         if protection.bucket is not None and not protection.bucket.take():
             return Refusal(status=429, text="Too many requests.", headers={"Retry-After": "1"})

@@ -53,7 +53,6 @@ class WebServer:
         self._clock = clock
         self._limits = _limits(settings, limits)
         self._file = _file(settings, clock)
-        self._settings = settings
         self._counts = Counts()
         self._gate = Gate(
             site,
@@ -126,14 +125,6 @@ class WebServer:
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
-
-    def reload(self, settings: WebSettings) -> None:
-        """Take over all but the addresses. Raises ConfigError or UsageError, and then nothing has changed."""
-        if settings.config_file != self._settings.config_file:
-            self._file = _file(settings, self._clock)
-        self._settings = settings
-        self._limits = _limits(settings, self._limits)
-        self._gate.limits, self._gate.hosts = self._limits, Hosts(settings.hosts)
 
     def metrics(self) -> Iterator[Metric]:
         """What it says about itself."""

@@ -146,13 +146,13 @@ def _load_client_ca(made: ssl.SSLContext, settings: TlsSettings) -> None:
 @contextmanager
 def _as_file(data: bytes) -> Iterator[str]:
     """A path with these bytes, in memory only: ssl takes certificates and keys from files alone."""
-    descriptor = os.memfd_create("pem", os.MFD_CLOEXEC)
     try:
-        with os.fdopen(descriptor, "wb", closefd=False) as file:
-            file.write(data)
+        descriptor = os.memfd_create("pem", os.MFD_CLOEXEC)
+    except OSError as error:  # no file descriptor left
+        raise ConfigError(f"cannot hand a certificate to OpenSSL: {error.strerror}") from None
+    with os.fdopen(descriptor, "wb", buffering=0) as file:
+        file.write(data)
         yield f"/proc/self/fd/{descriptor}"
-    finally:
-        os.close(descriptor)
 
 
 def _reason(error: ssl.SSLError) -> str:

@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 import yaml
 
 from sockwatch.errors import ConfigError
+from sockwatch.model.printable import printable
 from sockwatch.nearest import unknown
 
 _DEEPEST = 8
@@ -51,7 +52,7 @@ class YamlLines:
     def mistake_at(self, mark: _Mark | None, text: str) -> None:
         """The same, where there is no node."""
         line = "" if mark is None else f":{mark.line + 1}"
-        self._mistakes.append(f"{self._path}{line}: {text}")
+        self._mistakes.append(printable(f"{self._path}{line}: {text}"))
 
     def check(self) -> None:
         """Raise ConfigError with all mistakes, if there is one."""

@@ -92,7 +92,8 @@ class Served:
             limits=limits,
             sockets=sockets,
         )
-        self.address = ("127.0.0.1", int(self.server.addresses[0].rpartition(":")[2] or 0))
+        port = self.server.addresses[0].rpartition(":")[2]
+        self.address = ("127.0.0.1", int(port) if port.isdecimal() else 0)
         self.port = self.address[1]
         self._errors = ErrorLines()
         self._ready = threading.Event()
