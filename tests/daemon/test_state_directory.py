@@ -8,13 +8,13 @@ from sockwatch.errors import UsageError
 
 
 def test_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/jo")
+    monkeypatch.setenv("HOME", "/users/jo")
     systemd = {"STATE_DIRECTORY": "/var/lib/sockwatch:/var/lib/other"}
     assert state_directory("/srv/state", systemd) == Path("/srv/state")
     assert state_directory("", systemd) == Path("/var/lib/sockwatch")
     assert state_directory("", {"XDG_STATE_HOME": "/s"}) == Path("/s/sockwatch")
     for environment in ({}, {"XDG_STATE_HOME": ""}, {"XDG_STATE_HOME": "relative"}):
-        assert state_directory("", environment) == Path("/home/jo/.local/state/sockwatch")
+        assert state_directory("", environment) == Path("/users/jo/.local/state/sockwatch")
 
 
 def test_it_is_made_for_its_owner_only(tmp_path: Path) -> None:
