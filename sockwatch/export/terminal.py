@@ -19,40 +19,34 @@ from sockwatch.export.layout import (
     RED,
     YELLOW,
     Line,
-    duration,
-    ends_text,
     labelled,
     number,
     paint,
     where_text,
     wrap,
 )
-from sockwatch.model.finding import Effect, Finding, OtherEnd, Severity, SysctlAdvice
+from sockwatch.export.wording import EFFECT_LABEL, advice_text, by_effect, decisive, facts, outcome, plural
+from sockwatch.model.finding import Finding, Severity
 from sockwatch.model.report import Report, Status
-from sockwatch.model.snapshot import Gap, Process
+from sockwatch.model.snapshot import Gap
 from sockwatch.model.state import State
 
 SCREEN_LINES = 45
 MAX_SHORT = 12
 """Findings told in short on one screen; what is beyond is counted."""
 SHORT_LINES = 3
-MAX_NAMES = 3
-MAX_COMMAND = 200
-"""Characters of a command line; JSON has more."""
 MAX_GAPS = 5
 MAX_NAMESPACES = 8
 MAX_STATES = 4
 
 STATUS_STYLE = {Status.OK: GREEN, Status.WARNING: YELLOW, Status.CRITICAL: RED, Status.UNKNOWN: YELLOW}
 SEVERITY_STYLE = {Severity.INFO: DIM, Severity.WARNING: YELLOW, Severity.CRITICAL: RED}
-_WITHOUT_HOLDER = {State.TIME_WAIT, State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSING, State.LAST_ACK}
-_EFFECT_LABEL = {Effect.HELPS: "helps", Effect.LIMITS: "limits", Effect.NONE: "no help"}
 
 
 def render_report(report: Report, *, width: int = 80, colour: bool = False, one_screen: bool = False) -> str:
     """The whole text, newline at the end; `one_screen` where people look at a terminal."""
     head = [*_verdict(report, width), Line()]
-    told = _decisive(report)
+    told = decisive(report)
     gaps = [gap for gap in report.gaps if gap is not told]
     unseen = not_seen(gaps, width, MAX_GAPS if one_screen else None)
     foot = [*_counts(report, width), *_namespaces(report, width), *_young(report, width), *unseen]
@@ -66,22 +60,11 @@ def render_finding(finding: Finding, *, width: int = 80, colour: bool = False) -
     return paint(_full(finding, width), colour=colour)
 
 
-def outcome(report: Report) -> str:
-    """How many findings there are; an empty string where there is none."""
-    counts = {s: sum(f.severity is s for f in report.findings) for s in Severity}
-    parts = [
-        _plural(counts[Severity.CRITICAL], "critical finding"),
-        _plural(counts[Severity.WARNING], "warning"),
-        f"{number(counts[Severity.INFO])} info" if counts[Severity.INFO] else "",
-    ]
-    return ", ".join(part for part in parts if part)
-
-
 def _verdict(report: Report, width: int) -> list[Line]:
     when = datetime.fromtimestamp(report.time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     found = outcome(report)
-    looked = f"in {_plural(report.total, 'TCP socket') or '0 TCP sockets'}, {when}"
-    if (gap := _decisive(report)) is not None:
+    looked = f"in {plural(report.total, 'TCP socket') or '0 TCP sockets'}, {when}"
+    if (gap := decisive(report)) is not None:
         text = f"{report.host}: {gap.what}: {gap.why}; {found or 'nothing else'} {looked}"
     elif report.status is Status.OK:
         text = f"{report.host}: nothing wrong{', ' if found else ''}{found} {looked}"
@@ -89,15 +72,6 @@ def _verdict(report: Report, width: int) -> list[Line]:
         text = f"{report.host}: {found} {looked}"
     label = report.status.value
     return labelled(label, text, width, at=len(label) + 2, indent="", style=STATUS_STYLE[report.status] + BOLD)
-
-
-def _decisive(report: Report) -> Gap | None:
-    """The gap that makes the status unknown, the first of them; the verdict tells it."""
-    return next((gap for gap in report.gaps if gap.fatal), None) if report.status is Status.UNKNOWN else None
-
-
-def _plural(count: int, what: str) -> str:
-    return f"{number(count)} {what}{'' if count == 1 else 's'}" if count else ""
 
 
 def _findings(findings: tuple[Finding, ...], width: int, room: int | None) -> list[Line]:
@@ -149,87 +123,10 @@ def _full(finding: Finding, width: int) -> list[Line]:
     return [
         Line(label, f"  {finding.name}", SEVERITY_STYLE[finding.severity] + BOLD, BOLD),
         *wrap(finding.summary, width, INDENT),
-        *_fields(_facts(finding), width),
+        *_fields(facts(finding), width),
         *_remedies(finding.remedies, width),
-        *_fields(((_EFFECT_LABEL[s.effect], _advice(s)) for s in _by_effect(finding.sysctls)), width),
+        *_fields(((EFFECT_LABEL[s.effect], advice_text(s)) for s in by_effect(finding.sysctls)), width),
     ]
-
-
-def _facts(finding: Finding) -> Iterator[tuple[str, str]]:
-    yield "who", _who(finding)
-    yield "command", _command(finding.subject.process)
-    yield "where", _where(finding)
-    yield "oldest", _oldest(finding)
-    yield "peer", _other_end(finding.other_end)
-    yield "why", finding.cause
-    shown = {
-        name: value
-        for name, value in finding.evidence.items()
-        if name not in {"oldest_seconds_max", "confidence", "process_from"}
-    }
-    yield "evidence", ", ".join(f"{name} {_plain(value)}" for name, value in shown.items())
-
-
-def _who(finding: Finding) -> str:
-    process = finding.subject.process
-    if process is None:
-        if any(row.inode and row.pid is None for row in finding.sockets):
-            return "not known; see below what was not seen"
-        orphans = finding.sockets and all(row.state in _WITHOUT_HOLDER and not row.inode for row in finding.sockets)
-        return "no process any more: the kernel keeps these sockets" if orphans else ""
-    others = [holder for holder in finding.holders if holder != process]
-    text = _process(process)
-    if (source := finding.evidence.get("process_from")) is not None:
-        text += f", by {source}" + ("; likely, not certain" if "confidence" in finding.evidence else "")
-    if others:
-        names = ", ".join(f"{p.name}[{p.pid}]" for p in others[:MAX_NAMES])
-        more = f" and {len(others) - MAX_NAMES} more" if len(others) > MAX_NAMES else ""
-        text += f"; also held by {names}{more}"
-    return text
-
-
-def _command(process: Process | None) -> str:
-    if process is None or process.command is None or process.command == process.name:
-        return ""
-    return process.command if len(process.command) <= MAX_COMMAND else f"{process.command[: MAX_COMMAND - 3]}..."
-
-
-def _process(process: Process) -> str:
-    in_scope = process.unit is not None and process.container is not None and process.container in process.unit
-    where = [process.unit] if process.unit and not in_scope else []
-    where += [f"of {process.unit_manager}"] if process.unit_manager and where else []
-    where += [f"{process.runtime or 'container'} {process.container}"] if process.container else []
-    where += [f"pod {process.pod}"] if process.pod else []
-    where += [f"user {process.user}"] if process.user else []
-    return f"{process.name}[{process.pid}]" + (f" ({', '.join(where)})" if where else "")
-
-
-def _where(finding: Finding) -> str:
-    subject = finding.subject
-    ends = ends_text(subject)
-    if subject.netns == "host":
-        return ends
-    return f"{ends} in namespace {subject.netns}" if ends else f"namespace {subject.netns}"
-
-
-def _oldest(finding: Finding) -> str:
-    least, most = finding.oldest_seconds, finding.evidence.get("oldest_seconds_max")
-    most = None if isinstance(most, str) else most
-    low = "; not certain, look again with --sample" if finding.evidence.get("confidence") == "low" else ""
-    if least is None or least != least:  # noqa: PLR0124 - NaN is a number that is not there
-        return f"at most {duration(most)}{low}" if most is not None else ""
-    if most is None:
-        return f"at least {duration(least)}{low}"
-    if duration(least) == duration(most):
-        return f"{duration(least)}{low}"
-    return f"at least {duration(least)}, at most {duration(most)}{low}"
-
-
-def _other_end(other: OtherEnd | None) -> str:
-    if other is None:
-        return ""
-    unnamed = "a process that could not be seen" if other.held else "no process"
-    return f"on this host, {other.state.label}, held by {_process(other.process) if other.process else unnamed}"
 
 
 def _remedies(remedies: tuple[str, ...], width: int) -> list[Line]:
@@ -239,15 +136,6 @@ def _remedies(remedies: tuple[str, ...], width: int) -> list[Line]:
     for i, remedy in enumerate(remedies, 1):
         lines += labelled("do" if i == 1 else "", f"{i}. {remedy}", width, style=BOLD, hang=3)
     return lines
-
-
-def _by_effect(advice: Iterable[SysctlAdvice]) -> list[SysctlAdvice]:
-    order = list(_EFFECT_LABEL)
-    return sorted(advice, key=lambda s: order.index(s.effect))
-
-
-def _advice(advice: SysctlAdvice) -> str:
-    return f"{advice.name} = {' '.join(advice.value.split()) or '(empty)'}: {advice.why}"
 
 
 def _young(report: Report, width: int) -> list[Line]:
@@ -281,12 +169,12 @@ def _namespaces(report: Report, width: int) -> list[Line]:
         states = sorted(((n, s.label) for s, n in counted.by_state.items() if n), reverse=True)
         parts = [", ".join(f"{label} {number(n)}" for n, label in states[:MAX_STATES]) or "no sockets"]
         if found[counted.namespace.name]:
-            parts.append(_plural(found[counted.namespace.name], "finding"))
+            parts.append(plural(found[counted.namespace.name], "finding"))
         text = f"{counted.namespace.name}: {'; '.join(parts)}"
         lines += labelled("" if lines else "namespaces", text, width, indent="", hang=2)
     left = ranked[MAX_NAMESPACES:]
     if left:
-        text = f"and {number(len(left))} more with {_plural(sum(n.total for n in left), 'socket') or 'no sockets'}"
+        text = f"and {number(len(left))} more with {plural(sum(n.total for n in left), 'socket') or 'no sockets'}"
         lines += labelled("", text, width, indent="")
     return lines
 
@@ -302,12 +190,6 @@ def not_seen(gaps: Sequence[Gap], width: int, most: int | None) -> list[Line]:
     if most is not None and len(gaps) > most:
         lines.append(Line("".ljust(LABEL_WIDTH), f"and {len(gaps) - most} more"))
     return lines
-
-
-def _plain(value: float | str) -> str:
-    if isinstance(value, float):
-        return f"{value:.1f}".removesuffix(".0")
-    return str(value)
 
 
 def _fields(pairs: Iterable[tuple[str, str]], width: int) -> Iterator[Line]:

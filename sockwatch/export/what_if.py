@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from sockwatch.export.layout import BOLD, Line, ends_text, labelled, paint
-from sockwatch.export.terminal import MAX_GAPS, SEVERITY_STYLE, STATUS_STYLE, not_seen, outcome
+from sockwatch.export.terminal import MAX_GAPS, SEVERITY_STYLE, STATUS_STYLE, not_seen
+from sockwatch.export.wording import outcome
 from sockwatch.model.finding import Finding
 from sockwatch.model.report import Report, WhatIf
 
