@@ -1,14 +1,16 @@
 """The writer's side of the store: one look after the other, each whole or not at all."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
+
+import numpy as np
 
 from sockwatch.export.history.bounds import Bounds
 from sockwatch.export.history.episode_table import EpisodeTable
 from sockwatch.export.history.episodes import follow
+from sockwatch.export.history.packing import join, pack, summarize
 from sockwatch.export.history.samples import Kind, Look, Series, samples
-from sockwatch.export.history.schema import ROLLUP, limit, open_writer
+from sockwatch.export.history.schema import ROLLUP, limit, open_writer, transaction
 from sockwatch.model.printable import printable
 from sockwatch.model.settings import HistorySettings
 
@@ -18,6 +20,7 @@ _LATE = 2.5
 """Intervals without a look that make a gap."""
 _CATCH_UP = 3600
 """Seconds of samples that are rolled up in one go."""
+_DIGITS = 4
 
 
 class Database:
@@ -58,7 +61,7 @@ class Database:
         before = self._previous
         passed = max(look.monotonic - before.monotonic, 0.0) if before is not None and before.success else 0.0
         episodes, events = follow(self._episodes.open, look, passed)
-        with self._transaction():
+        with transaction(self._connection):
             self._mark_gap(look)
             if look.success:
                 self._write_samples(int(look.time), samples(look, before))
@@ -67,11 +70,11 @@ class Database:
         self._previous, self._looked, self._interval = look, look.time, look.interval
 
     def tidy(self, look: Look) -> None:
-        """Roll up what is complete, and keep the bounds."""
-        self._roll_up(int(look.time) // ROLLUP * ROLLUP)
+        """Keep the bounds, and roll up what is complete."""
         room = _file_bytes(self._settings)
         if self._bounds.keep(self._settings, look, file_bytes=room, rolled_up=self._rolled_up):
             self._series = self._read_series()
+        self._roll_up(int(look.time) // ROLLUP * ROLLUP)
 
     def bytes_used(self) -> int:
         """What the file takes on the disk, with what SQLite has beside it."""
@@ -81,17 +84,6 @@ class Database:
     def _read_series(self) -> dict[Series, int]:
         rows = self._connection.execute("SELECT id, kind, netns, name FROM series")
         return {Series(Kind(kind), netns, name): number for number, kind, netns, name in rows}
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
 
     def _set(self, **values: float) -> None:
         self._connection.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", values.items())
@@ -115,10 +107,12 @@ class Database:
 
     def _write_samples(self, time: int, values: Mapping[Series, float]) -> None:
         for series in values.keys() - self._series.keys():
-            cursor = self._connection.execute("INSERT INTO series (kind, netns, name) VALUES (?, ?, ?)", series)
+            cursor = self._connection.execute(
+                "INSERT INTO series (kind, netns, name, used) VALUES (?, ?, ?, ?)", (*series, time)
+            )
             self._series[series] = int(cursor.lastrowid or 0)
-        rows = sorted((time, self._series[series], value) for series, value in values.items())
-        self._connection.executemany("INSERT OR REPLACE INTO samples VALUES (?, ?, ?)", rows)
+        packed = pack((self._series[series] for series in values), values.values())
+        self._connection.execute("INSERT OR REPLACE INTO samples VALUES (?, ?)", (time, packed))
 
     def _roll_up(self, until: int) -> None:
         """One row a series for each complete ROLLUP; at most _CATCH_UP seconds in one go."""
@@ -128,17 +122,19 @@ class Database:
         end = min(begin + _CATCH_UP, until)
         if end == self._rolled_up:
             return
-        with self._transaction():
-            self._connection.execute(
-                "INSERT OR REPLACE INTO rollups"
-                " SELECT series, time / :step * :step AS start, round(avg(value), 4), max(value)"
-                " FROM samples WHERE time >= :begin AND time < :end GROUP BY series, start",
-                {"step": ROLLUP, "begin": begin, "end": end},
-            )
+        looks = self._connection.execute("SELECT time, packed FROM samples WHERE time >= ? AND time < ?", (begin, end))
+        rows = summarize(join(looks, 1), ROLLUP)
+        with transaction(self._connection):
+            for start in np.unique(rows.times).tolist():
+                step = rows.take(rows.times == start)
+                packed = pack(step.series, step.values[0].round(_DIGITS), step.values[1])
+                self._connection.execute("INSERT OR REPLACE INTO rollups VALUES (?, ?)", (start, packed))
+            used = [(int(end), number) for number in np.unique(rows.series).tolist()]
+            self._connection.executemany("UPDATE series SET used = ? WHERE id = ?", used)
             self._set(rolled_up=end)
         self._rolled_up = end
 
 
 def _file_bytes(settings: HistorySettings) -> int:
     """What the database itself may take, so that there is room for what SQLite has beside it."""
-    return settings.max_bytes * 9 // 10
+    return settings.max_bytes * 8 // 10

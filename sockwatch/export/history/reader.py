@@ -8,8 +8,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sockwatch.errors import HistoryError
 from sockwatch.export.history.episodes import EventKind
+from sockwatch.export.history.packing import join, summarize
 from sockwatch.export.history.records import Chart, Interval, Line, PastEvent, PastFinding
 from sockwatch.export.history.samples import Kind, Series
 from sockwatch.export.history.schema import ROLLUP, ForeignError, open_reader
@@ -21,14 +24,8 @@ _SAMPLES_SPAN = 2 * 3600
 """Seconds; a chart of a longer time reads rollups only."""
 _IDENTITY = tuple(field.name for field in fields(AlertIdentity))
 
-_POINTS = {
-    "samples": "SELECT s.kind, s.netns, s.name, p.time / :step * :step AS start, avg(p.value), max(p.value)"
-    " FROM samples p CROSS JOIN series s ON s.id = p.series AND s.kind = :kind AND (:netns IS NULL OR s.netns = :netns)"
-    " WHERE p.time >= :since AND p.time < :until GROUP BY s.id, start",
-    "rollups": "SELECT s.kind, s.netns, s.name, p.time / :step * :step AS start, avg(p.mean), max(p.high)"
-    " FROM series s CROSS JOIN rollups p ON p.series = s.id AND p.time >= :since AND p.time < :until"
-    " WHERE s.kind = :kind AND (:netns IS NULL OR s.netns = :netns) GROUP BY s.id, start",
-}
+_TABLES = {"samples": 1, "rollups": 2}
+"""With how many values each series has in them."""
 
 
 class History:
@@ -127,10 +124,21 @@ def _points(
     connection: sqlite3.Connection, table: str, kind: Kind, netns: str | None, when: tuple[int, int, int]
 ) -> dict[Series, dict[int, tuple[float, float]]]:
     since, until, step = when
+    named = connection.execute(
+        "SELECT id, netns, name FROM series WHERE kind = ?1 AND (?2 IS NULL OR netns = ?2)", (kind.value, netns)
+    )
+    series = {number: Series(kind, namespace, name) for number, namespace, name in named}
+    packed = connection.execute(
+        f"SELECT time, packed FROM {table} WHERE time >= ? AND time < ?",  # noqa: S608 - one of _TABLES
+        (since, until),
+    )
+    rows = join(packed, _TABLES[table])
+    steps = summarize(rows.take(np.isin(rows.series, list(series))), step)
     found: dict[Series, dict[int, tuple[float, float]]] = {}
-    asked = {"kind": kind.value, "netns": netns, "since": since, "until": until, "step": step}
-    for _, namespace, name, start, mean, high in connection.execute(_POINTS[table], asked):
-        found.setdefault(Series(kind, namespace, name), {})[start] = (mean, high)
+    for number, start, mean, high in zip(
+        steps.series.tolist(), steps.times.tolist(), *steps.values.tolist(), strict=True
+    ):
+        found.setdefault(series[number], {})[start] = (mean, high)
     return found
 
 

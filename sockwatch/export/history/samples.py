@@ -14,7 +14,7 @@ from sockwatch.model.report import NamespaceCounts, Report
 OTHER = "other"
 MOST_NAMESPACES = 20
 """The largest ones have series of their own."""
-MOST_BUDGETS = 20
+MOST_BUDGETS = 100
 MOST_SERIES = 1000
 
 RATES = (

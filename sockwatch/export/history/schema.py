@@ -3,6 +3,8 @@
 import os
 import sqlite3
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -14,14 +16,11 @@ ROLLUP = 300
 TABLES = """
 CREATE TABLE state (key TEXT PRIMARY KEY, value REAL) WITHOUT ROWID;
 CREATE TABLE series (
-    id INTEGER PRIMARY KEY, kind TEXT NOT NULL, netns TEXT NOT NULL, name TEXT NOT NULL, UNIQUE (kind, netns, name)
+    id INTEGER PRIMARY KEY, kind TEXT NOT NULL, netns TEXT NOT NULL, name TEXT NOT NULL, used INTEGER NOT NULL,
+    UNIQUE (kind, netns, name)
 );
-CREATE TABLE samples (
-    time INTEGER NOT NULL, series INTEGER NOT NULL, value REAL NOT NULL, PRIMARY KEY (time, series)
-) WITHOUT ROWID;
-CREATE TABLE rollups (
-    series INTEGER NOT NULL, time INTEGER NOT NULL, mean REAL NOT NULL, high REAL NOT NULL, PRIMARY KEY (series, time)
-) WITHOUT ROWID;
+CREATE TABLE samples (time INTEGER PRIMARY KEY, packed BLOB NOT NULL);
+CREATE TABLE rollups (time INTEGER PRIMARY KEY, packed BLOB NOT NULL);
 CREATE TABLE gaps (id INTEGER PRIMARY KEY, began REAL NOT NULL, ended REAL, why TEXT NOT NULL);
 CREATE TABLE episodes (
     id INTEGER PRIMARY KEY,
@@ -101,7 +100,22 @@ def limit(connection: sqlite3.Connection, most_bytes: int) -> None:
     (page_size,) = connection.execute("PRAGMA page_size").fetchone()
     pages = max(most_bytes // page_size, 1)
     connection.execute(f"PRAGMA max_page_count = {pages}").fetchone()
-    connection.execute(f"PRAGMA wal_autocheckpoint = {min(max(pages // 20, 16), 1000)}").fetchone()
+    waiting = min(max(pages // 20, 16), 1000)
+    connection.execute(f"PRAGMA wal_autocheckpoint = {waiting}").fetchone()
+    connection.execute(f"PRAGMA journal_size_limit = {waiting * page_size}").fetchone()
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Everything in it happens, or nothing. Raises sqlite3.Error."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def _prepare(connection: sqlite3.Connection, most_bytes: int) -> None:
@@ -111,7 +125,6 @@ def _prepare(connection: sqlite3.Connection, most_bytes: int) -> None:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("PRAGMA journal_size_limit = 4194304")
     limit(connection, most_bytes)
     if not schema:
         connection.executescript(
