@@ -13,7 +13,7 @@ from sockwatch.clock import Clock
 from sockwatch.collect.autobound import fill_autobound
 from sockwatch.collect.namespace_reader import NamespaceReader, Reading
 from sockwatch.collect.namespaces import ALL, CURRENT, HOST, Place, call_in_namespace, name_namespace, visit
-from sockwatch.collect.netns_listing import NamespaceLister, net_number
+from sockwatch.collect.netns_listing import NamespaceLister, net_number, number_of
 from sockwatch.collect.owners import OwnerFinder
 from sockwatch.collect.sysctl_files import read_sysctl_files
 from sockwatch.errors import DumpError
@@ -110,9 +110,11 @@ class LiveSource:
             found.append((_describe(HOST if reading.initial else place.name, place.inode, reading), _copied(reading)))
             places.append(place)
 
-        refused = len(visit(listing.places, read, first=read_own).refused)
+        tour = visit(listing.places, read, first=read_own)
         self._places = tuple(places)
-        return found, (*failed, *_refused(max(refused, len(hidden))), *listing.gaps)
+        # A namespace may be hidden behind one process and refused by way of another.
+        refused = hidden | {number_of(self._proc, place) for place in tour.refused}
+        return found, (*failed, *_refused(len(refused)), *listing.gaps)
 
     def _fill_autobound(self, sockets: SocketTable) -> tuple[SocketTable, tuple[Gap, ...]]:
         if self._netns != ALL:

@@ -46,9 +46,9 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tour:
-    """Who was refused on a tour: inodes of namespaces that may not be entered."""
+    """What was refused on a tour: namespaces that may not be entered."""
 
-    refused: frozenset[int] = frozenset()
+    refused: tuple[Place, ...] = ()
 
 
 def visit(
@@ -60,7 +60,7 @@ def visit(
     is passed over. No file or socket of ours keeps a namespace: each is opened to go in, and closed before `function`
     runs. What `function` raises ends the tour and is raised here; DumpError where the caller was moved after all.
     """
-    refused: list[int] = []
+    refused: list[Place] = []
 
     def tour() -> None:
         if first is not None:
@@ -70,13 +70,13 @@ def visit(
             if outcome is None:
                 function(place)
             elif outcome in REFUSED:
-                refused.append(place.inode)
+                refused.append(place)
 
     before = own_inode()
     _in_thread(tour)
     if own_inode() != before:
         raise DumpError("this thread is in another network namespace than before")
-    return Tour(refused=frozenset(refused))
+    return Tour(refused=tuple(refused))
 
 
 def call_in_namespace(asked: str, function: Callable[[], T]) -> T:

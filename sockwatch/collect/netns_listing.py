@@ -197,6 +197,15 @@ def net_number(proc: Path, process: str) -> int | None:
         return None
 
 
+def number_of(proc: Path, place: Place) -> int:
+    """The net_number() of a namespace that may be entered or not; minus its inode where no process tells."""
+    for path in place.paths:
+        process = path.removeprefix(f"{proc}/").removesuffix("/ns/net")
+        if process.isdecimal() and (number := net_number(proc, process)) is not None:
+            return number
+    return -place.inode
+
+
 def _of_mounts(proc: Path) -> Iterator[tuple[int, str]]:
     try:
         mounts = (proc / "thread-self" / "mountinfo").read_bytes()

@@ -1,9 +1,11 @@
 """`--netns all` with real namespaces: made, connected, crowded and destroyed while somebody looks."""
 
 import ctypes
+import json
 import os
 import socket
 import subprocess
+import sys
 import threading
 from collections import Counter
 from contextlib import ExitStack
@@ -14,12 +16,16 @@ import pytest
 
 from box import until
 from netns import CLONE_NEWNET, PrivateNetns, keep
+from reports import VALIDATOR
 from scenery import STATES
+from sockwatch.cli.capture import take_looks
 from sockwatch.cli.check import with_min_age
 from sockwatch.clock import SystemClock
 from sockwatch.collect import namespaces
+from sockwatch.collect.capture import ReplaySource, save_capture
 from sockwatch.collect.live import LiveSource
 from sockwatch.collect.namespaces import Place, own_inode, visit
+from sockwatch.collect.redact import redact
 from sockwatch.diagnose.registry import load_detectors
 from sockwatch.errors import DumpError
 from sockwatch.lab.namespace import exit_now
@@ -355,3 +361,59 @@ def visit_and_tell() -> tuple[bool, bool]:
         visit(places, note, first=note)
         inside = seen == [home, *(place.inode for place in places)] and own_inode() == home
         return inside, len(threads) == 1 and threading.get_ident() not in threads and threading.active_count() == 1
+
+
+def capture_and_replay(folder: Path) -> tuple[list[str], list[bool]]:
+    """Names in the report of a redacted capture, and whether the replay of another says what its looks said."""
+    with PrivateNetns() as leak, PrivateNetns() as idle:
+        leak.run(wait_in_close_wait)
+        idle.run(listen)
+        looks = take_looks("all", None)
+        save_capture(folder / "a", looks)
+        save_capture(folder / "b", redact(looks))
+        [look] = looks
+        replayed = ReplaySource.open(folder / "a").look(Asks())
+        alike = [
+            replayed.namespaces == look.namespaces,
+            by_namespace(replayed) == by_namespace(look),
+            {namespace.cookie for namespace in look.namespaces} > {0} or len(look.namespaces) > 2,
+            by_namespace(look)[leak.path.stat().st_ino] == {"close_wait": COUNT, "fin_wait_2": COUNT},
+        ]
+        redacted = ReplaySource.open(folder / "b").look(Asks())
+        alike.append(list(by_namespace(redacted).values()) == list(by_namespace(look).values()))
+        return [namespace.name for namespace in redacted.namespaces], alike
+
+
+def test_a_capture_of_all_namespaces_replays_to_the_same(tmp_path: Path) -> None:
+    with PrivateNetns() as netns:
+        names, alike = netns.run(capture_and_replay, tmp_path)
+    assert all(alike), alike
+    assert all(name == "host" or name.startswith(("net:[", "netns-")) for name in names)
+
+
+def run_check() -> tuple[int, dict[str, Any], str]:
+    """`sockwatch check --netns all` with JSON and as text; exit code, report, text."""
+    with PrivateNetns() as leak:
+        leak.run(wait_in_close_wait)
+        command = [sys.executable, "-m", "sockwatch", "check", "--netns", "all", "--min-age", "0"]
+        done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
+        text = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return done.returncode, json.loads(done.stdout), text
+
+
+def test_the_report_of_all_namespaces_sums_over_them_and_says_where() -> None:
+    with PrivateNetns() as netns:
+        own = f"net:[{netns.path.stat().st_ino}]"
+        code, report, text = netns.run(run_check)
+    VALIDATOR.validate(report)
+    assert code in {1, 2}
+    spaces = report["namespaces"]
+    assert spaces[0]["netns"] == own
+    assert (report["counters"], report["sysctls"]) == (spaces[0]["counters"], spaces[0]["sysctls"])
+    assert report["sockets"]["total"] == sum(space["sockets"]["total"] for space in spaces)
+    leaks = [
+        f["subject"]["netns"] for f in report["findings"] if f["code"] == "close_wait_leak" and f["count"] == COUNT
+    ]
+    assert set(leaks) <= {space["netns"] for space in spaces} - {own}
+    assert any(f"in namespace {name}" in " ".join(text.split()) for name in leaks)
+    assert "namespaces  " in text
