@@ -58,7 +58,8 @@ class Holders:
             cookie=look.sockets.cookie[known],
             owner=owner[known],
             processes=look.owners.processes,
-            cgroups=look.owners.cgroups,
+            # Who is in them is told by place in the list of another look.
+            cgroups={number: replace(cgroup, processes=()) for number, cgroup in look.owners.cgroups.items()},
             gaps=tuple(gap for gap in look.gaps if gap.what == _GAP),
         )
 

@@ -135,7 +135,7 @@ def test_nothing_of_the_old_names_and_addresses_remains() -> None:
         ),
         host="secret-host",
     )
-    look = replace(look, owners=replace(look.owners, cgroups={7: replace(Cgroup(), **place)}))
+    look = replace(look, owners=replace(look.owners, cgroups={7: Cgroup(unit="secret.service", pod="secret")}))
     [redacted] = redact([look])
     assert "secret" not in repr(redacted)
     assert redacted.owners.processes[0].command is None

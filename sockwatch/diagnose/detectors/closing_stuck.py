@@ -133,9 +133,9 @@ def detect(window: Window, settings: RepeatSettings) -> Iterator[Finding]:
 
 
 def suspects(window: Window, settings: RepeatSettings) -> SocketTable:
-    """The stuck sockets that a process may hold, and the other ends of all."""
+    """The stuck sockets, and the other ends of all."""
     sockets, _ = _stuck(window, settings)
-    return SocketTable.concatenate([sockets.take(sockets.inode != 0), find_ends(window.current, sockets).sockets])
+    return SocketTable.concatenate([sockets, find_ends(window.current, sockets).sockets])
 
 
 def _stuck(window: Window, settings: RepeatSettings) -> tuple[SocketTable, Ages]:

@@ -154,8 +154,8 @@ def test_a_kernel_without_tcp_info_tells_less_and_never_too_much() -> None:
     assert finding.oldest_seconds == pytest.approx(51.2, abs=0.01)
 
 
-def test_orphans_are_no_suspects_but_their_ends_are() -> None:
+def test_orphans_and_their_ends_are_suspects_as_somebody_left_them() -> None:
     there = socket(State.ESTABLISHED, "10.0.0.7:50000", "10.0.0.1:8080", inode=9)
     rows = [closing(0), there, closing(1, inode=101), closing(2, seconds=1.0, inode=102)]
     suspects = DETECTOR.suspects(window(LISTENER, *rows, namespaces=[DEFAULTS]), DETECTOR.settings)
-    assert sorted(suspects.inode.tolist()) == [9, 101]
+    assert sorted(suspects.inode.tolist()) == [0, 9, 101]
