@@ -3,7 +3,7 @@
 import sqlite3
 
 from sockwatch.export.history.samples import Look
-from sockwatch.export.history.schema import ROLLUP, limit, transaction
+from sockwatch.export.history.schema import limit, transaction
 from sockwatch.model.settings import HistorySettings
 
 KEEP_SAMPLES = 86400.0
@@ -49,7 +49,6 @@ class Bounds:
         for _ in range(_CHUNKS):
             if self._used() <= _FULL * file_bytes or not self._delete_oldest():
                 break
-            removed = True
         if self._number("page_count") * self._number("page_size") > file_bytes:
             # It gives one row a page, without columns; of execute() only the first step would be taken.
             self._connection.executescript("PRAGMA incremental_vacuum(2048)")
@@ -98,7 +97,7 @@ class Bounds:
         (rolled_up,) = execute("SELECT min(time) FROM rollups").fetchone()
         (closed,) = execute("SELECT min(closed) FROM episodes").fetchone()
         if rolled_up is not None and (closed is None or rolled_up <= closed):
-            self._delete_before(rolled_up + _KEEP_AT_LEAST)
+            execute("DELETE FROM rollups WHERE time < ?", (rolled_up + _KEEP_AT_LEAST,))
         elif closed is not None:
             with transaction(self._connection):
                 self._delete_episodes(_OLDEST_EPISODES, _CHUNK)
