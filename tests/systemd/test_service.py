@@ -110,14 +110,21 @@ def test_a_wrong_config_at_the_start_is_no_reason_to_try_again(box: Box) -> None
 
 @pytest.mark.parametrize("main", [True, False], ids=["the event loop", "the collector"])
 def test_one_thread_that_stops_is_noticed(box: Box, *, main: bool) -> None:
+    box.write(CONFIG, config(interval=3600))  # so that it is stopped while it waits, and holds no lock
+    box.run("systemctl", "restart", SERVICE)
     pid = outside(box, main_pid(box))
     tasks = {task.joinpath("comm").read_text(): task.name for task in Path(f"/proc/{pid}/task").iterdir()}
     with subprocess.Popen(
         [sys.executable, HOLDER, str(pid) if main else tasks["collector\n"]], stdout=subprocess.PIPE, text=True
     ) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        wait_for_restart(box, 0)
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "held\n"
+            if not main:
+                assert page(box, "/-/healthy") == "sockwatch is healthy.\n"
+            wait_for_restart(box, 0)
+        finally:
+            holder.kill()
     assert "Watchdog timeout" in box.journal(SERVICE)
     assert metrics(box)["sockwatch_poll_success"] == 1
 
