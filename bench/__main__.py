@@ -1,10 +1,11 @@
 """Measurements against limits, as a Markdown table.
 
     python -m bench [--write FILE] [--rounds N] [--sockets FEW MANY] [--held PROCESSES SOCKETS]
-                    [--namespaces N]
+                    [--namespaces N] [--scrapes N]
 
 All run in one private network namespace and in turns (A B A B), so that what disturbs one disturbs the other; each line
-shows the turn with the median ratio. Times are CPU times, user and system, since waiting for a CPU measures others.
+shows the turn with the median ratio. Times are CPU times, user and system, since waiting for a CPU measures others;
+only a scrape's is the time that its client waits.
 Exit 0 if all are within their limits, 1 if not, 3 if it could not be measured.
 """
 
@@ -198,6 +199,24 @@ def compare_namespaces(rounds: int, count: int) -> Iterable[Row]:
     yield compare(f"{what} for the first time", ways["first"], "read them in full", ways["full"])
 
 
+def compare_scrapes(rounds: int, scrapes: int) -> Iterable[Row]:
+    """How long 99 % of the scrapes take at most, against node_exporter; and what they leave behind (bench.scrapes)."""
+    measured = answer(sys.executable, "-m", "bench.scrapes", str(rounds), str(scrapes))
+    what = f"{scrapes:,} scrapes of `sockwatch run` by 4 clients"
+    ours, theirs = ([turn[name] for turn in measured["times"]] for name in ("sockwatch", "node_exporter"))
+    yield compare(f"{what}: the slowest 1 %", ours, "node_exporter, default collectors", theirs, limit=1)
+    for name, unit, limit in (("megabytes", "resident memory, MB", 5.0), ("files", "open descriptors", 0.0)):
+        first, last = measured[name]
+        yield Row(
+            what=f"{what}: growth of {unit}",
+            ours=f"{last:.0f}",
+            theirs=f"after the first turn {first:.0f}",
+            ratio=last - first,
+            shown=f"{last - first:.1f}",
+            limit=limit,
+        )
+
+
 def machine() -> str:
     """What it was measured on, in one sentence."""
     model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
@@ -224,6 +243,7 @@ def main() -> int:
     parser.add_argument("--sockets", type=int, nargs=2, metavar=("FEW", "MANY"), default=(200_000, 1_000_000))
     parser.add_argument("--held", type=int, nargs=2, metavar=("PROCESSES", "SOCKETS"), default=(500, 20_000))
     parser.add_argument("--namespaces", type=int, default=500, help="how many network namespaces (default 500)")
+    parser.add_argument("--scrapes", type=int, default=10_000, help="how many of each server (default 10,000)")
     options = parser.parse_args()
     table = [machine(), "", "| measured | sockwatch | compared with | ratio | limit | |", "|---|---|---|---|---|---|"]
     print("\n".join(table))
@@ -232,7 +252,8 @@ def main() -> int:
     try:
         enter_private_network()
         rows = measure(options.rounds, *options.sockets, *options.held)
-        for row in chain(compare_namespaces(options.rounds, options.namespaces), rows):
+        scrapes = compare_scrapes(options.rounds, options.scrapes)
+        for row in chain(compare_namespaces(options.rounds, options.namespaces), scrapes, rows):
             print(row.markdown(), flush=True)
             table.append(row.markdown())
             over = over or row.over

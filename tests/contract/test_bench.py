@@ -33,7 +33,7 @@ def test_the_load_is_exact() -> None:
         assert netns.run(count, 230, 23) == (230, 253)
 
 
-@pytest.mark.needs_program("ss", "lsof")
+@pytest.mark.needs_program("ss", "lsof", "prometheus-node-exporter")
 def test_every_line_is_measured() -> None:
     command = [
         sys.executable,
@@ -49,13 +49,15 @@ def test_every_line_is_measured() -> None:
         "230",
         "--namespaces",
         "5",
+        "--scrapes",
+        "8",
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if "cannot make a private network namespace" in done.stderr:
         require_namespaces()
     assert done.stderr == ""
     lines = [line for line in done.stdout.splitlines() if line.startswith("|")]
-    assert len(lines) == 2 + 6 + 3 + 13
+    assert len(lines) == 2 + 6 + 3 + 3 + 13
     assert (done.returncode == 1) == ("**over**" in done.stdout)
 
 
