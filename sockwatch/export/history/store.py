@@ -36,6 +36,8 @@ class Store:
         self._database: Database | None = None
         self._configured = settings
         self._failure = ""
+        self._broken = False
+        """Whether the thread has ended by an error that nobody foresaw."""
         self._dropped = 0
         self._set_aside = 0
         self._bytes = 0
@@ -71,7 +73,7 @@ class Store:
         yield GaugeMetricFamily(
             "sockwatch_history_success",
             "Whether the last look that was to be kept could be written.",
-            value=not self._failure and (self._thread.is_alive() or self._thread.ident is None),
+            value=not self._failure and not self._broken,
         )
         yield GaugeMetricFamily("sockwatch_history_bytes", "What the history takes on the disk.", value=self._bytes)
         yield CounterMetricFamily(
@@ -82,21 +84,29 @@ class Store:
         )
 
     def _work(self) -> None:
-        while (look := self._looks.get()) is not None:
-            try:
-                self._write(look)
-            except ForeignError as error:
+        try:
+            while (look := self._looks.get()) is not None:
+                self._try(look)
+        except BaseException:
+            self._broken = True
+            raise
+        finally:
+            self._close()
+
+    def _try(self, look: Look) -> None:
+        try:
+            self._write(look)
+        except ForeignError as error:
+            self._begin_anew(str(error))
+        except sqlite3.Error as error:
+            self._close()
+            if isinstance(error, sqlite3.DatabaseError) and _code(error) in _DAMAGED:
                 self._begin_anew(str(error))
-            except sqlite3.Error as error:
-                self._close()
-                if isinstance(error, sqlite3.DatabaseError) and _code(error) in _DAMAGED:
-                    self._begin_anew(str(error))
-                else:
-                    self._fail(str(error))
-            except OSError as error:
-                self._close()
-                self._fail(error.strerror or str(error))
-        self._close()
+            else:
+                self._fail(str(error))
+        except OSError as error:
+            self._close()
+            self._fail(error.strerror or str(error))
 
     def _write(self, look: Look) -> None:
         if self._database is None:
