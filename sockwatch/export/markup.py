@@ -25,7 +25,7 @@ class Markup:
 Child: TypeAlias = "Markup | str | int | Iterable[Child] | None"
 
 
-def tag(name: str, *children: Child, **attributes: str | float | None) -> Markup:
+def tag(name: str, /, *children: Child, **attributes: str | float | bool | None) -> Markup:
     """One element. Names of attributes end in `_` where Python has them (`class_`), and have `_` for `-`.
 
     True is an attribute without a value, and None or False is none. Addresses are ours, so that none can be a script.

@@ -1,39 +1,21 @@
-"""/: the verdict as a plain page, without JavaScript."""
-
-from html import escape
+"""/: the status page, complete without JavaScript."""
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from sockwatch import __version__
-from sockwatch.export.web.published import LastPublished, Published
-from sockwatch.model.printable import printable
+from sockwatch.clock import Clock
+from sockwatch.export.web.live import Live
+from sockwatch.export.web.page.frame import StatusPage, waiting
 
 
-def routes(published: LastPublished) -> list[Route]:
+def routes(live: Live, page: StatusPage, clock: Clock) -> list[Route]:
     """One route."""
 
-    async def page(_: Request) -> Response:
-        return HTMLResponse(_page(published()))
+    async def status(_: Request) -> Response:
+        shown = live.current()
+        if shown is None:
+            return HTMLResponse(waiting())
+        return HTMLResponse(page.text(shown, clock.monotonic() - shown.poll.monotonic))
 
-    return [Route("/", page, methods=["GET"])]
-
-
-def _page(last: Published | None) -> str:
-    verdict = "sockwatch has not looked yet." if last is None else _verdict(last)
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>sockwatch</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"></head>\n<body>\n'
-        f"<h1>sockwatch</h1>\n{verdict}\n"
-        '<ul><li><a href="/metrics">Metrics</a></li><li><a href="/api/v1/report">Report (JSON)</a></li></ul>\n'
-        f"<p>Version {__version__}</p>\n</body></html>\n"
-    )
-
-
-def _verdict(last: Published) -> str:
-    report = last.poll.report
-    findings = "".join(
-        f"<li>{finding.severity.value}: {escape(printable(finding.summary))}</li>\n" for finding in report.findings
-    )
-    return f"<p>{escape(printable(report.host))}: {report.status.value}</p>\n<ul>\n{findings}</ul>"
+    return [Route("/", status, methods=["GET"])]

@@ -1,0 +1,176 @@
+"""Findings as cards: what, who, what to do, and then all that the verdict rests on."""
+
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from urllib.parse import urlencode
+
+from sockwatch.export.layout import duration, number
+from sockwatch.export.markup import Child, Markup, tag
+from sockwatch.export.web.live import Shown
+from sockwatch.export.web.page.parts import moment, more, section, sign, table
+from sockwatch.export.wording import (
+    EFFECT_LABEL,
+    advice_text,
+    by_effect,
+    command,
+    evidence,
+    oldest,
+    other_end_text,
+    where,
+    who,
+)
+from sockwatch.model.alert import Alert, AlertState
+from sockwatch.model.finding import Effect, Finding, Severity
+
+MOST_CARDS = 30
+_REPORT = "/api/v1/report"
+
+
+def findings(shown: Shown) -> Markup:
+    """The cards, worst first; what is only worth knowing is folded; then what is no longer seen."""
+    found = shown.poll.report.findings
+    alerts = {id(alert.finding): alert for alert in shown.poll.alerts if alert.finding is not None}
+    cards = [_card(finding, alerts.get(id(finding))) for finding in found[:MOST_CARDS]]
+    if not found:
+        said = "Nothing was found." if shown.poll.success else "Nothing could be looked at."
+        cards = [tag("p", said, class_="nothing")]
+    left = more(len(found) - MOST_CARDS, "the report as JSON", _REPORT)
+    return section("findings", "Findings", cards, left, _over(shown.poll.alerts, found))
+
+
+def _card(finding: Finding, alert: Alert | None) -> Markup:
+    key = card_key(finding)
+    serious = finding.severity is not Severity.INFO
+    head = tag(
+        "p",
+        sign(finding.severity),
+        tag("span", finding.severity.value, class_="word"),
+        tag("code", finding.name),
+        tag("span", "silenced", class_="chip") if alert and alert.silenced_by is not None else None,
+        class_="kind",
+    )
+    heading = tag("h3", finding.summary, id=f"{key}-title")
+    body = [
+        _who(finding),
+        _remedies(finding.remedies),
+        _facts(finding, alert),
+        _knobs(finding),
+        _sockets(finding),
+    ]
+    classes = f"card {finding.severity.value}"
+    if serious:
+        return tag("article", head, heading, body, class_=classes, id=key, aria_labelledby=f"{key}-title")
+    return tag("details", tag("summary", head, heading), body, class_=classes, id=key)
+
+
+def card_key(finding: Finding) -> str:
+    """The same for the same finding from poll to poll."""
+    subject = finding.subject
+    process = subject.process.name if subject.process else ""
+    parts = (finding.name, subject.netns, subject.local or "", subject.remote or "", process)
+    return f"finding-{sha256(repr(parts).encode()).hexdigest()[:12]}"
+
+
+def _who(finding: Finding) -> Markup | None:
+    process = finding.subject.process
+    said = who(finding)
+    if not said:
+        return None
+    if process is None:
+        return tag("p", said, class_="who")
+    name = f"{process.name}[{process.pid}]"
+    return tag("p", tag("strong", name), said.removeprefix(name), class_="who")
+
+
+def _remedies(remedies: Sequence[str]) -> Markup | None:
+    if not remedies:
+        return None
+    steps: Child = tag("p", remedies[0]) if len(remedies) == 1 else tag("ol", [tag("li", step) for step in remedies])
+    return tag("div", tag("h4", "What to do"), steps, class_="remedies")
+
+
+def _facts(finding: Finding, alert: Alert | None) -> Markup:
+    def pairs() -> Iterator[tuple[str, Child]]:
+        if alert is not None:
+            yield "seen since", [moment(alert.began, date=True), _silence(alert)]
+        yield "oldest", oldest(finding)
+        yield "where", where(finding)
+        yield "other end", other_end_text(finding.other_end)
+        yield "why", finding.cause
+        yield "command", tag("code", text) if (text := command(finding.subject.process)) else ""
+        shown = [
+            tag("span", name.replace("_", " "), " ", tag("b", value), class_="evidence")
+            for name, value in evidence(finding)
+        ]
+        yield "evidence", shown
+
+    return tag("dl", [tag("div", tag("dt", name), tag("dd", said)) for name, said in pairs() if said], class_="facts")
+
+
+def _silence(alert: Alert) -> str:
+    if alert.silenced_by is not None:
+        return f"; nobody is told: {alert.silenced_by or 'silenced'}"
+    if alert.inhibited_by is not None:
+        return f"; nobody is told, because {alert.inhibited_by.code} explains it"
+    return "; not told yet" if alert.state is AlertState.PENDING else ""
+
+
+def _knobs(finding: Finding) -> Markup | None:
+    if not finding.sysctls:
+        return None
+    words = {Effect.HELPS: "this knob helps", Effect.LIMITS: "this knob limits", Effect.NONE: "this one does not"}
+    items = [
+        tag(
+            "li",
+            tag("span", words[advice.effect], class_="effect"),
+            " ",
+            tag("span", advice_text(advice)),
+            class_=EFFECT_LABEL[advice.effect].replace(" ", "-"),
+        )
+        for advice in by_effect(finding.sysctls)
+    ]
+    return tag("ul", items, class_="knobs", aria_label="sysctls")
+
+
+def _sockets(finding: Finding) -> Markup | None:
+    if not finding.sockets:
+        return None
+    rows = [
+        (
+            row.state.label,
+            row.local,
+            row.remote,
+            "?" if row.age_seconds is None else duration(row.age_seconds),
+            number(row.recv_q),
+            number(row.send_q),
+            row.timer,
+            "-" if row.pid is None else str(row.pid),
+        )
+        for row in finding.sockets
+    ]
+    heads = ("state", "local", "remote", "age", "Recv-Q", "Send-Q", "timer", "pid")
+    title = f"{number(len(rows))} of {number(finding.count)} sockets" if finding.count > len(rows) else "Its sockets"
+    process = finding.subject.process
+    states = {row.state for row in finding.sockets}
+    asked = [("state", state.label) for state in sorted(states)] + ([("process", process.name)] if process else [])
+    every = tag("p", tag("a", "Look at all of them", href=f"/sockets?{urlencode(asked)}", class_="drill"))
+    return tag("details", tag("summary", title), table(heads, rows, caption=title, numbers=(3, 4, 5, 7)), every)
+
+
+def _over(alerts: Sequence[Alert], found: Sequence[Finding]) -> Markup | None:
+    """What was there and is not in this look: over, or not yet certain to be."""
+    present = {id(finding) for finding in found}
+    gone = [alert for alert in alerts if id(alert.finding) not in present]
+    if not gone:
+        return None
+    items = [
+        tag("li", tag("code", alert.name), f" {alert.summary}: ", _end(alert), class_=alert.state.value)
+        for alert in gone[:MOST_CARDS]
+    ]
+    return tag("div", tag("h3", "No longer seen"), tag("ul", items), class_="over", id="over")
+
+
+def _end(alert: Alert) -> Child:
+    if alert.state is AlertState.RESOLVED and alert.resolved is not None:
+        return ["over since ", moment(alert.resolved)]
+    return "not in the last look; it counts as over when it stays away"

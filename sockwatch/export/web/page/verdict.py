@@ -1,0 +1,80 @@
+"""The verdict: what the last poll says, since when, and how old it is."""
+
+from sockwatch.export.layout import duration, number
+from sockwatch.export.markup import Markup, tag
+from sockwatch.export.web.live import Shown
+from sockwatch.export.web.page.parts import moment, sign
+from sockwatch.export.wording import decisive, outcome
+from sockwatch.model.alert import AlertState
+from sockwatch.model.finding import Severity
+from sockwatch.model.report import Status
+
+_WORDS = {Status.OK: "Nothing wrong", Status.WARNING: "Warning", Status.CRITICAL: "Critical", Status.UNKNOWN: "Unknown"}
+_STALE_INTERVALS = 3
+"""A look that is older than so many intervals, and longer than it took, says nothing about now."""
+
+
+def verdict(shown: Shown) -> Markup:
+    """What is wrong, in one line, and since when. It is read aloud when it changes, so nothing in it counts time."""
+    report = shown.poll.report
+    gap = decisive(report)
+    if gap is not None:
+        said = f"{gap.what}: {gap.why}"
+    else:
+        said = f"{outcome(report) or 'no finding'} in {number(report.total)} TCP sockets"
+    return tag(
+        "div",
+        sign(report.status),
+        tag("div", tag("h1", _WORDS[report.status]), tag("p", said, class_="said"), _since(shown)),
+        class_=f"verdict {report.status.value}",
+        id="verdict-text",
+    )
+
+
+def stale_after(shown: Shown) -> float:
+    """Seconds after which a poll is too old to be believed."""
+    return _STALE_INTERVALS * shown.poll.interval + shown.poll.took + 1
+
+
+def stale(shown: Shown, age: float) -> Markup:
+    """A warning that what is shown is not about now; hidden while it is."""
+    return tag(
+        "p",
+        tag("strong", "Not current. "),
+        "The last look is ",
+        tag("span", duration(age), id="stale-age"),
+        " old; what follows was so then, and says nothing about now.",
+        id="stale",
+        class_="stale",
+        role="alert",
+        hidden=age <= stale_after(shown),
+    )
+
+
+def freshness(shown: Shown, age: float) -> Markup:
+    """How old the data are; the script counts on."""
+    poll = shown.poll
+    return tag(
+        "p",
+        "looked ",
+        tag("span", f"{duration(age)} ago", id="age"),
+        f", every {duration(poll.interval) if poll.interval >= 1 else f'{poll.interval:g} s'}",
+        id="freshness",
+        class_="freshness",
+    )
+
+
+def title(shown: Shown) -> str:
+    """What the browser's tab says."""
+    return f"{_WORDS[shown.status]} · {shown.poll.report.host} · sockwatch"
+
+
+def _since(shown: Shown) -> Markup:
+    """When this verdict began: with the first of the alerts that make it, or when the status changed."""
+    worst = {Status.WARNING: Severity.WARNING, Status.CRITICAL: Severity.CRITICAL}.get(shown.status)
+    began = [
+        alert.began for alert in shown.poll.alerts if alert.severity is worst and alert.state is not AlertState.RESOLVED
+    ]
+    since = min([*began, shown.since])
+    start = shown.from_start and since == shown.since
+    return tag("p", "since ", moment(since), ", when sockwatch began to look" if start else None, class_="since")
