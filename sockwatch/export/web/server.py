@@ -5,6 +5,7 @@ import errno
 import logging
 import resource
 import socket
+from asyncio.sslproto import SSLProtocol
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,8 @@ from sockwatch.export.web.web_config_file import WebConfigFile
 from sockwatch.model.settings import WebSettings
 
 _NONE = Protection()
+SSLProtocol.max_size = 16 * 1024
+"""A record of TLS. asyncio keeps a buffer of this size for each connection, and 256 KiB where nobody says otherwise."""
 _log = logging.getLogger(__name__)
 _ACCEPTS_AT_ONCE = 16
 _OUT_OF_FILES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}

@@ -268,6 +268,16 @@ def test_half_open_handshakes_give_way_and_end(folder: Folder) -> None:
             until(lambda: served.connections == 0)
 
 
+def test_a_connection_has_a_buffer_for_one_record(folder: Folder) -> None:
+    with Served(config_file=folder.config(TLS)) as served:
+        assert served.get("/", tls=folder.client()).status == 200
+        with folder.client().wrap_socket(served.connect(), server_hostname="localhost"):
+            until(lambda: any(c.transport is not None for c in served.server.open_connections))
+            (connection,) = served.server.open_connections
+            protocol = vars(connection.transport)["_ssl_protocol"]
+            assert len(vars(protocol)["_ssl_buffer"]) == 16 * 1024
+
+
 def test_an_encrypted_key_is_not_asked_about_on_the_terminal(folder: Folder) -> None:
     key = (folder.path / "server.key").read_text().replace("BEGIN", "BEGIN ENCRYPTED")
     (folder.path / "server.key").write_text(key)
