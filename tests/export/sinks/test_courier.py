@@ -171,11 +171,25 @@ def test_news_of_an_alert_begin_anew(post: Post) -> None:
     assert receiver.told == [[("8080", "firing")], [("8080", "resolved")], [("8080", "resolved")]]
 
 
-def test_what_was_cut_off_at_the_end_still_waits(post: Post) -> None:
+def test_what_was_cut_off_at_the_end_still_waits_and_was_no_try(post: Post) -> None:
+    post.receiver.attempts = 1
     post.receiver.outcomes = [failed(Reason.STOPPED, "the daemon ends")]
     post.take(alert(0))
     post.courier.turn()
-    assert post.outbox.count("web") == 1
+    ((entry,), _) = post.outbox.next("web", post.clock.now, 1)
+    assert entry.attempts == 0
+
+
+def test_after_a_success_pauses_begin_anew(post: Post) -> None:
+    away = failed(Reason.NETWORK, "refused")
+    post.receiver.outcomes = [away] * 9 + [delivered("ok"), away]
+    post.take(alert(0))
+    while (wait := post.run()) is not None:
+        post.clock.now += wait
+    post.take(alert(1))
+    again = post.run()
+    assert again is not None
+    assert again <= 0.5
 
 
 def test_after_a_reload_nobody_waits_for_what_failed_before(post: Post) -> None:

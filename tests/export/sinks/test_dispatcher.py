@@ -18,6 +18,7 @@ from sockwatch.export.sinks.dispatcher import Dispatcher
 from sockwatch.export.sinks.notice import instant
 from sockwatch.export.sinks.outbox import FILE_NAME
 from sockwatch.model.alert import Alert, AlertState
+from sockwatch.model.finding import Severity
 from sockwatch.model.settings import AlertmanagerSink, ExecSink, Sink, WebhookSink
 
 Start = Callable[[dict[str, Sink]], Dispatcher]
@@ -195,6 +196,33 @@ def test_a_reload_that_changes_nothing_cuts_nothing_off(start: Start, tmp_path: 
     (tmp_path / "go").touch()
     eventually(lambda: waiting(tmp_path) == [])
     assert (tmp_path / "told").read_text() == "\n"
+
+
+def test_a_reload_that_changes_nothing_forgets_nothing(start: Start) -> None:
+    sinks: dict[str, Sink] = {"am": AlertmanagerSink(urls=("http://127.0.0.1:1",))}
+    dispatcher = start(sinks)
+    tell(dispatcher, over())
+    dispatcher.configure(dict(sinks))
+    assert metrics(dispatcher)["sockwatch_outbox_pending am"] == 1
+
+
+def test_after_a_reload_the_threads_of_what_is_gone_end(start: Start) -> None:
+    def threads() -> set[str]:
+        return {thread.name for thread in threading.enumerate() if thread.name.startswith("sink ")}
+
+    dispatcher = start({"am": AlertmanagerSink(urls=("http://127.0.0.1:1",)), "script": shell("exit 0")})
+    assert threads() == {"sink am", "sink script"}
+    dispatcher.configure({})
+    eventually(lambda: not threads())
+
+
+def test_an_alertmanager_hears_that_a_warning_is_over_when_it_is_critical(start: Start, receiver: WebReceiver) -> None:
+    dispatcher = start({"am": AlertmanagerSink(urls=(f"http://127.0.0.1:{receiver.port}",))})
+    dispatcher.take([alert()], [])
+    eventually(lambda: receiver.posts)
+    dispatcher.take([alert(severity=Severity.CRITICAL)], [])
+    eventually(lambda: len(receiver.posts) == 2)
+    assert {one["labels"]["severity"] for one in receiver.posts[1].body} == {"warning", "critical"}
 
 
 def test_it_stops_when_nothing_is_to_do(start: Start) -> None:

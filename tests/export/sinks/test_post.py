@@ -261,6 +261,6 @@ def test_no_socket_and_no_thread_is_left(receiver: WebReceiver) -> None:
     post(receiver)
     before = (len([*Path("/proc/self/fd").iterdir()]), threading.active_count())
     for _ in range(5):
-        post(receiver)
+        post(receiver, timeout=1000)
     eventually(lambda: threading.active_count() <= before[1])
     assert len([*Path("/proc/self/fd").iterdir()]) <= before[0]
