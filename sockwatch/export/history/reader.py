@@ -19,6 +19,8 @@ from sockwatch.export.history.schema import ROLLUP, ForeignError, open_reader
 from sockwatch.model.alert import AlertIdentity
 from sockwatch.model.finding import Severity
 
+FILE = "history.db"
+"""Its name in the state directory."""
 MOST_POINTS = 2000
 _SAMPLES_SPAN = 2 * 3600
 """Seconds; a chart of a longer time reads rollups only."""
