@@ -1,5 +1,6 @@
 """What the daemon counts about itself."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from enum import StrEnum
@@ -9,9 +10,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from sockwatch.daemon.privileges import SEES
 
+UNFORESEEN = "an error nobody foresaw; the log has its traceback"
+
+_log = logging.getLogger(__name__)
+
 
 class Part(StrEnum):
-    """What one round consists of; each may fail by an error nobody foresaw, and takes no other with it."""
+    """What the daemon consists of; each may fail by an error nobody foresaw, and takes no other with it."""
 
     LOOK = "look"
     LOG = "log"
@@ -19,6 +24,7 @@ class Part(StrEnum):
     SINKS = "sinks"
     METRICS = "metrics"
     HISTORY = "history"
+    SERVER = "server"
 
 
 class Health:
@@ -35,7 +41,20 @@ class Health:
         """When the config that is in use was read, in seconds since 1970."""
         self._capabilities = capabilities
         self._state_usable = state_usable
+        self._told: dict[Part, str] = {}
         self._process = ProcessCollector(registry=None)
+
+    def broke(self, part: Part, error: BaseException | None, what: str = UNFORESEEN) -> None:
+        """An error that nobody foresaw: counted, and logged with its traceback unless it is the same as last time."""
+        told = f"{what} {type(error).__name__}: {error}"
+        if self._told.get(part) != told:
+            _log.error("%s: %s", part, what, exc_info=error)
+        self._told[part] = told
+        self.errors[part] += 1
+
+    def works(self, part: Part) -> None:
+        """There was no error this time."""
+        self._told.pop(part, None)
 
     def metrics(self) -> Iterator[Metric]:
         """All of them, and those of the process."""

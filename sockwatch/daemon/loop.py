@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sockwatch.clock import Clock
 from sockwatch.daemon.collector import LONGEST_WAIT, Collector
-from sockwatch.daemon.health import Health
+from sockwatch.daemon.health import Health, Part
 from sockwatch.daemon.log import log_mistakes
 from sockwatch.daemon.poller import Poller, Setup
 from sockwatch.daemon.service_manager import ServiceManager
@@ -87,6 +88,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._told_to_stop)
         self._loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        self._loop.set_exception_handler(self._unforeseen)
         self._web.start()
         self._announce(self._web.addresses)
         self._poller.start()
@@ -148,6 +150,10 @@ class Daemon:
             self._ready.set()
             self._around.manager.ready()
             _log.info("%s", told)
+        self._web.tell()
+
+    def _unforeseen(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self._around.health.broke(Part.SERVER, context.get("exception"), context["message"])
 
     def _tell_loop(self, function: Callable[[], None]) -> None:
         with suppress(RuntimeError):  # it is closed: the process is about to end

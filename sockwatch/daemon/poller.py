@@ -12,7 +12,7 @@ from prometheus_client.core import Metric
 
 from sockwatch.clock import Clock
 from sockwatch.daemon.finding_log import FindingLog
-from sockwatch.daemon.health import Health, Part
+from sockwatch.daemon.health import UNFORESEEN, Health, Part
 from sockwatch.diagnose.detector import Detector
 from sockwatch.errors import DumpError, UsageError
 from sockwatch.export.alerts.book import AlertBook
@@ -33,7 +33,6 @@ ALERTS, HISTORY = "alerts.json", "history.db"
 """In the state directory."""
 _WRITE_SECONDS = 2.0
 
-_UNFORESEEN = "an error nobody foresaw; the log has its traceback"
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +67,6 @@ class Poller:
         self._health = health
         self._more = more
         self._findings = FindingLog()
-        self._told: dict[Part, str] = {}
         self._source = source_of(setup.settings.poll.namespaces)
         self._pipeline = Pipeline(self._source, _watched(setup), clock, watching=True)
         self._book = AlertBook(setup.settings.alerts, state and state / ALERTS)
@@ -108,7 +106,7 @@ class Poller:
     def poll(self) -> Published:
         """The whole round; a look that fails, for whatever reason, is a poll without success."""
         time, monotonic = self._clock.unixtime(), self._clock.monotonic()
-        report, snapshot = self._guard(Part.LOOK, self._look) or (self._blind("internal error", _UNFORESEEN), None)
+        report, snapshot = self._guard(Part.LOOK, self._look) or (self._blind("internal error", UNFORESEEN), None)
         ended = self._clock.monotonic()
         self._health.polls += 1
         self._health.failed += snapshot is None
@@ -163,13 +161,9 @@ class Poller:
         try:
             result = function()
         except Exception as error:  # noqa: BLE001 - one broken exporter must not blind the others; logged and counted
-            told = f"{type(error).__name__}: {error}"
-            if self._told.get(part) != told:  # not at every poll the same
-                _log.exception("%s: %s", part, _UNFORESEEN)
-            self._told[part] = told
-            self._health.errors[part] += 1
+            self._health.broke(part, error)
             return None
-        self._told.pop(part, None)
+        self._health.works(part)
         return result
 
 

@@ -9,6 +9,7 @@ from prometheus_client.core import Metric
 from sockwatch.clock import Clock
 from sockwatch.errors import UsageError
 from sockwatch.export.web.listening import listen
+from sockwatch.export.web.live import Live
 from sockwatch.export.web.published import LastPublished
 from sockwatch.export.web.server import WebServer
 from sockwatch.export.web.site import build_site
@@ -32,7 +33,8 @@ class Web:
         clock: Clock,
         inherited: Sequence[socket.socket] = (),
     ) -> None:
-        self._site = build_site(published)
+        self._live = Live(published)
+        self._site = build_site(published, live=self._live, clock=clock)
         self._clock = clock
         self._inherited = tuple(inherited)
         self._settings = settings
@@ -75,6 +77,10 @@ class Web:
         """No connection is left afterwards."""
         self._close([*self._sockets])
         await self._server.stop(STOP_SECONDS)
+
+    def tell(self) -> None:
+        """There is another poll: whoever waits for it gets it."""
+        self._live.tell()
 
     def metrics(self) -> Iterator[Metric]:
         """What the server says about itself."""

@@ -1,7 +1,9 @@
 """`sockwatch run` as a real process."""
 
+import json
 import signal
 import socket
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,9 +23,22 @@ def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, number: signal.Signa
         told = daemon.metrics()
         assert (told["sockwatch_poll_success"], told["sockwatch_state_directory_usable"]) == (1, 1)
         assert daemon.end(number) == 0
-        assert daemon.lines()[-1] == "stopping"
+        assert "stopping" in daemon.lines()
         assert daemon.lines()[0].startswith("sockwatch 0.1.0, pid ")
         assert not daemon.matching("Traceback")
+
+
+def test_an_open_page_gets_each_poll(tmp_path: Path) -> None:
+    with Running(tmp_path) as daemon:
+        daemon.until_ready()
+        with urllib.request.urlopen(f"http://{daemon.address}/api/v1/events", timeout=SECONDS) as events:
+            polls: list[int] = []
+            while len(polls) < 3:
+                line = events.readline()
+                if line.startswith(b"data: "):
+                    polls.append(json.loads(line.removeprefix(b"data: "))["poll"])
+            assert polls == sorted(set(polls))
+            assert daemon.end() == 0
 
 
 def test_every_mistake_of_the_config_is_told_and_the_daemon_does_not_start(tmp_path: Path) -> None:
