@@ -267,9 +267,17 @@ def test_who_watches_sees_budgets_and_peers_and_who_does_not_pays_nothing(monkey
     assert (report.budgets, report.peers) == ((), ())
 
 
+class Strangers(Looks):
+    """Only who holds the socket with inode 1 cannot be seen."""
+
+    def follow_up(self, snapshot: Snapshot, wanted: FollowUp) -> Snapshot:
+        seen = super().follow_up(snapshot, wanted)
+        return seen if 1 in wanted.suspects.inode else replace(seen, gaps=snapshot.gaps)
+
+
 def test_who_watches_asks_for_all_holders_once_a_minute_and_believes_them_in_between() -> None:
     looks = [later(snapshot(*rows()), seconds) for seconds in (0.0, 10.0, 59.0, 60.0)]
-    source = Looks(*looks)
+    source = Strangers(*looks)
     seen: list[Window] = []
     watching = Pipeline(source, {"x": watcher(seen)}, TickingClock(), watching=True)
     held, gaps = [], []
@@ -280,4 +288,5 @@ def test_who_watches_asks_for_all_holders_once_a_minute_and_believes_them_in_bet
     assert source.named == [[5, 5, 1, 2], [5], [5], [5, 5, 1, 2]]
     assert held == [[1, 2, 5]] * 4
     assert [window.owners.inodes.tolist() for window in seen] == [[1, 2, 5], [5], [5], [1, 2, 5]]
+    assert [len(window.history) for window in seen] == [0, 1, 1, 1], "only suspects are remembered"
     assert gaps == [(Gap(what="owners", why="not root"),)] * 4

@@ -37,6 +37,11 @@ def test_what_a_look_knows_itself_wins() -> None:
     assert complete.owners.processes == (WEB, APP)
 
 
+def test_who_holds_nothing_any_more_is_not_named() -> None:
+    known = Holders.seen_in(look(1, held={1: [APP]}))
+    assert known.complete(look(1, held={1: [WEB]})).owners.processes == (WEB,)
+
+
 def test_a_process_is_there_once_and_so_are_the_further_holders() -> None:
     known = Holders.seen_in(look(1, 2, held={1: [APP], 2: [APP]}))
     complete = known.complete(look(1, 2, held={1: [APP, WEB]}))
@@ -54,6 +59,7 @@ def test_a_socket_that_has_lost_its_file_is_held_by_nobody() -> None:
     known = Holders.seen_in(look(1, held={1: [APP]}))
     orphan = snapshot(socket(State.FIN_WAIT_2, "10.0.0.1:80", "10.0.0.2:1", inode=0, cookie=101))
     assert names(known.complete(orphan)) == [None]
+    assert known.complete(orphan).owners.inodes.tolist() == []
 
 
 def test_without_anything_known_a_look_stays_as_it_is() -> None:
