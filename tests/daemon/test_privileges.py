@@ -11,7 +11,7 @@ PTRACE_AND_DAC = 1 << 19 | 1 << 2
 def test_what_is_effective(tmp_path: Path) -> None:
     status = tmp_path / "status"
     status.write_text(f"Name:\tCapEff\nCapPrm:\tffff\nCapEff:\t{PTRACE_AND_DAC:016x}\n")
-    assert capabilities(status) == {"cap_sys_ptrace", "cap_dac_read_search"}
+    assert capabilities(status) == frozenset({"cap_sys_ptrace", "cap_dac_read_search"})
     status.write_text("CapEff:\t0000000000000000\n")
     assert capabilities(status) == frozenset()
 

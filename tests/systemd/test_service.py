@@ -43,10 +43,12 @@ def booted() -> Iterator[Box]:
 
 @pytest.fixture
 def box(booted: Box) -> Box:
-    """The daemon has just been started."""
-    booted.write(CONFIG, config())
-    booted.run("systemctl", "reset-failed", SERVICE, check=False)
-    booted.run("systemctl", "restart", SERVICE)  # returns when it is ready
+    """The daemon runs with its first config, and has not been restarted by systemd."""
+    running = booted.show(SERVICE, "ActiveState") == "active" and restarts(booted) == 0
+    if not running or booted.run("cat", CONFIG) != config():
+        booted.write(CONFIG, config())
+        booted.run("systemctl", "reset-failed", SERVICE, check=False)
+        booted.run("systemctl", "restart", SERVICE)  # returns when it is ready
     return booted
 
 
