@@ -217,6 +217,24 @@ def compare_scrapes(rounds: int, scrapes: int) -> Iterable[Row]:
         )
 
 
+def measure_history(looks: int) -> Iterable[Row]:
+    """What the history takes on the disk, and what keeping one look costs (bench.history)."""
+    measured = answer(sys.executable, "-m", "bench.history", str(looks))
+    megabytes, write = measured["bytes"] / 1e6, measured["write"]
+    yield Row(
+        what=f"{looks * 10 / 3600:g} hours of history, 500 series every 10 s: MB on the disk",
+        ours="",
+        theirs="",
+        ratio=megabytes,
+        shown=f"{megabytes:.0f}",
+        limit=100,
+    )
+    chart = f"chart the states over all of it {measured['chart'] * 1e3:,.0f} ms"
+    yield Row(
+        what="keep one look of 500 series", ours=f"{write * 1e3:.1f} ms", theirs=chart, ratio=None, shown="", limit=None
+    )
+
+
 def machine() -> str:
     """What it was measured on, in one sentence."""
     model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
@@ -244,6 +262,7 @@ def main() -> int:
     parser.add_argument("--held", type=int, nargs=2, metavar=("PROCESSES", "SOCKETS"), default=(500, 20_000))
     parser.add_argument("--namespaces", type=int, default=500, help="how many network namespaces (default 500)")
     parser.add_argument("--scrapes", type=int, default=10_000, help="how many of each server (default 10,000)")
+    parser.add_argument("--history", type=int, default=8640, metavar="LOOKS", help="how many (default 8640, 24 hours)")
     options = parser.parse_args()
     table = [machine(), "", "| measured | sockwatch | compared with | ratio | limit | |", "|---|---|---|---|---|---|"]
     print("\n".join(table))
@@ -253,7 +272,8 @@ def main() -> int:
         enter_private_network()
         rows = measure(options.rounds, *options.sockets, *options.held)
         scrapes = compare_scrapes(options.rounds, options.scrapes)
-        for row in chain(compare_namespaces(options.rounds, options.namespaces), scrapes, rows):
+        history = measure_history(options.history)
+        for row in chain(compare_namespaces(options.rounds, options.namespaces), scrapes, history, rows):
             print(row.markdown(), flush=True)
             table.append(row.markdown())
             over = over or row.over
