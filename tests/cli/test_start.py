@@ -21,6 +21,7 @@ HEAVY = {
     "psutil",
     "pyroute2",
     "shutil",
+    "sqlite3",
     "sockwatch.config",
     "sockwatch.model.settings",
     "ssl",
