@@ -73,7 +73,7 @@ def published(report: Report | None = None, *, series: int = 23, number: int = 1
 
 
 class Served:
-    """A context manager. `last` is what the site answers from; `server` belongs to the thread, see `run`."""
+    """A context manager. `last` is what the site answers from; `routes` go before the site's own."""
 
     def __init__(
         self,
@@ -85,8 +85,10 @@ class Served:
     ) -> None:
         self.clock = HandClock()
         self.last: Published | None = published()
+        site = build_site(lambda: self.last)
+        site.router.routes[:0] = routes
         self.server = WebServer(
-            build_site(lambda: self.last, routes),
+            site,
             WebSettings(**({"listen": ("127.0.0.1:0",)} | settings)),
             clock=self.clock,
             limits=limits,
