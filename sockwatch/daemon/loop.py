@@ -14,11 +14,12 @@ from sockwatch.clock import Clock
 from sockwatch.daemon.collector import LONGEST_WAIT, Collector
 from sockwatch.daemon.health import Health, Part
 from sockwatch.daemon.log import log_mistakes
-from sockwatch.daemon.poller import Poller, Setup
+from sockwatch.daemon.poller import HISTORY, Poller, Setup
 from sockwatch.daemon.service_manager import ServiceManager
 from sockwatch.daemon.verdict import verdict
 from sockwatch.daemon.web import Web
 from sockwatch.errors import UsageError
+from sockwatch.export.history.reader import History
 from sockwatch.export.web.published import Published
 from sockwatch.pipeline import Source
 
@@ -63,6 +64,7 @@ class Daemon:
             published=lambda: self._published,
             clock=around.clock,
             inherited=around.manager.inherited,
+            history=None if around.state is None else History(around.state / HISTORY),
         )
         self._poller = Poller(
             setup,

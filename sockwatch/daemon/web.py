@@ -8,6 +8,7 @@ from prometheus_client.core import Metric
 
 from sockwatch.clock import Clock
 from sockwatch.errors import UsageError
+from sockwatch.export.history.reader import History
 from sockwatch.export.web.listening import listen
 from sockwatch.export.web.live import Live
 from sockwatch.export.web.published import LastPublished
@@ -20,9 +21,9 @@ STOP_SECONDS = 3.0
 
 
 class Web:
-    """Serves the last poll. `inherited` sockets listen instead of the settings' addresses.
+    """Serves the last poll and the history, where one is kept.
 
-    Raises UsageError where it cannot listen, ConfigError where the web config file is wrong.
+    `inherited` sockets listen instead of the settings' addresses. Raises UsageError where it cannot listen, ConfigError where the web config file is wrong.
     """
 
     def __init__(
@@ -32,9 +33,10 @@ class Web:
         published: LastPublished,
         clock: Clock,
         inherited: Sequence[socket.socket] = (),
+        history: History | None = None,
     ) -> None:
         self._live = Live(published)
-        self._site = build_site(published, live=self._live, clock=clock)
+        self._site = build_site(published, live=self._live, clock=clock, history=history)
         self._clock = clock
         self._inherited = tuple(inherited)
         self._settings = settings

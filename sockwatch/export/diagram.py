@@ -30,6 +30,7 @@ _PLACES: Mapping[State, tuple[int, int]] = {
     State.CLOSE: (468, 562),
 }
 """The centre of each box. Both of the figure's CLOSED boxes are ours: before (bound) and after (close)."""
+_NAMES = {State.BOUND: "CLOSED (bound)", State.CLOSE: "CLOSED (close)"}
 _SIGNS = {Severity.CRITICAL: "M0 -9 L9 9 H-9 Z", Severity.WARNING: "M0 -9 L9 0 L0 9 L-9 0 Z"}
 """A triangle and a diamond: what is bad shows without colours."""
 
@@ -160,13 +161,13 @@ def _box(state: State, about: StateCount, link: Callable[[State], str] | None) -
     note = f"{number(about.suspicious)} in findings" if about.suspicious else f"{number(about.aged)} old" if odd else ""
     parts = [
         tag("rect", x=x - _HALF, y=y - _TALL, width=2 * _HALF, height=2 * _TALL, rx=9, class_="box"),
-        tag("text", state.name, x=x, y=y - 12, text_anchor="middle", class_="name"),
-        tag("text", count, x=x, y=y + 13, text_anchor="middle", class_="count"),
+        tag("text", _NAMES.get(state, state.name), x=x, y=y - (15 if odd else 12), text_anchor="middle", class_="name"),
+        tag("text", count, x=x, y=y + (6 if odd else 13), text_anchor="middle", class_="count"),
     ]
     if odd:
         width = max(2 * (_HALF - 9) * about.share, 4)
-        parts.append(tag("text", note, x=x, y=y + 24, text_anchor="middle", class_="note"))
-        parts.append(tag("rect", x=x - _HALF + 9, y=y + _TALL - 3, width=f"{width:.1f}", height=3, class_="share"))
+        parts.append(tag("text", note, x=x, y=y + 19, text_anchor="middle", class_="note"))
+        parts.append(tag("rect", x=x - _HALF + 9, y=y + _TALL - 6, width=f"{width:.1f}", height=3, class_="share"))
     if about.severity in _SIGNS:
         parts.append(
             tag(

@@ -5,7 +5,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sockwatch.export.json_report import report_text
-from sockwatch.export.web.health import not_ready
+from sockwatch.export.web.parameters import refused
 from sockwatch.export.web.published import LastPublished, Published
 
 
@@ -29,6 +29,8 @@ def routes(published: LastPublished) -> list[Route]:
 
     async def report(_: Request) -> Response:
         last = published()
-        return not_ready() if last is None else Response(rendered.of(last), media_type="application/json")
+        if last is None:
+            return refused(503, "sockwatch has not looked yet")
+        return Response(rendered.of(last), media_type="application/json")
 
     return [Route("/api/v1/report", report, methods=["GET"])]

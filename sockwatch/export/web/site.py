@@ -3,16 +3,34 @@
 from collections.abc import Sequence
 
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Router
 
 from sockwatch.clock import Clock, SystemClock
-from sockwatch.export.web import api, events, health, scrape, static_files, status_page
+from sockwatch.export.history.reader import History
+from sockwatch.export.web import (
+    api,
+    events,
+    health,
+    history_api,
+    openapi,
+    scrape,
+    socket_api,
+    socket_page,
+    static_files,
+    status_page,
+)
 from sockwatch.export.web.live import Live
 from sockwatch.export.web.page.frame import StatusPage
+from sockwatch.export.web.parameters import refused
 from sockwatch.export.web.published import LastPublished
+from sockwatch.model.printable import printable
+from sockwatch.nearest import unknown
 
 STREAMS = frozenset({"/api/v1/events"})
 """What is answered for as long as the client stays."""
+_LONGEST = 200
 
 
 def build_site(
@@ -21,18 +39,32 @@ def build_site(
     *,
     live: Live | None = None,
     clock: Clock | None = None,
+    history: History | None = None,
 ) -> Starlette:
     """The application without its gate. `more` are further routes; `live` is told of each poll by whoever made it."""
-    live, clock, page = live or Live(published), clock or SystemClock(), StatusPage()
+    live, clock = live or Live(published), clock or SystemClock()
+    page, lists = StatusPage(), socket_api.SocketLists()
     routes = [
         *scrape.routes(published),
         *health.routes(published),
         *api.routes(published),
+        *socket_api.routes(live, lists),
+        *history_api.routes(history, clock),
         *events.routes(live, page, clock),
+        *openapi.routes(),
         *status_page.routes(live, page, clock),
+        *socket_page.routes(live, lists, clock),
         *static_files.routes(),
     ]
-    site = Starlette(routes=[*routes, *more])
+    site = Starlette(routes=[*routes, *more], exception_handlers={404: _not_found})
     router: Router = site.router
     router.redirect_slashes = False  # the redirect would go to whatever host the client named
     return site
+
+
+async def _not_found(request: Request, _: Exception) -> Response:
+    """The API says which of its paths was meant."""
+    if request.url.path.startswith("/api/"):
+        known = [route.path for route in request.app.routes if route.path.startswith("/api/")]
+        return refused(404, unknown("path", printable(request.url.path[:_LONGEST]), known))
+    return PlainTextResponse("Not Found", 404)

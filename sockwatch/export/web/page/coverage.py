@@ -59,22 +59,26 @@ def checked(shown: Shown) -> Markup:
     note = ", ".join(f"{count[result]} {result.value}" for result in Result if count[result])
     if not outcomes:
         return section("checked", "Checked", tag("p", "Nothing was checked.", class_="nothing"))
-    clean = [tag("li", tag("code", o.code)) for o in outcomes if o.result is Result.CLEAN]
-    others = [
-        tag(
-            "li", tag("code", o.code), f" {o.result.value}", f": {o.why}" if o.why else "", class_=o.result.name.lower()
-        )
-        for o in outcomes
-        if o.result is not Result.CLEAN
+    by_result = {r: [o for o in outcomes if o.result is r] for r in (Result.FAILED, Result.NO_DATA)}
+    open_ = [
+        tag("li", tag("code", o.code), f" {o.result.value}: {o.why}", class_=r.name.lower())
+        for r, every in by_result.items()
+        for o in every
     ]
     return section(
         "checked",
         "Checked",
-        tag("ul", others, class_="outcomes") if others else None,
-        tag("h3", "Clean") if clean else None,
-        tag("ul", clean, class_="clean") if clean else None,
+        tag("ul", open_, class_="outcomes") if open_ else None,
+        _codes("Findings", [o.code for o in outcomes if o.result is Result.FINDINGS], "found"),
+        _codes("Clean", [o.code for o in outcomes if o.result is Result.CLEAN], "clean"),
         note=note,
     )
+
+
+def _codes(title: str, codes: list[str], class_: str) -> list[Markup]:
+    if not codes:
+        return []
+    return [tag("h3", title), tag("ul", [tag("li", tag("code", code)) for code in codes], class_=class_)]
 
 
 def _largest(counts: NamespaceCounts) -> str:

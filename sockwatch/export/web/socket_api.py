@@ -1,0 +1,151 @@
+"""/api/v1/sockets: the sockets of the last look, filtered, counted and page by page."""
+
+import asyncio
+import math
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from sockwatch.errors import UsageError
+from sockwatch.export.web.live import Live
+from sockwatch.export.web.parameters import Parameters, answer, refused
+from sockwatch.export.web.socket_groups import Group, Groups, group_sockets
+from sockwatch.export.web.socket_query import KNOWN, Page, Query, page, read_query, select
+from sockwatch.model.address import address_text, endpoint_text
+from sockwatch.model.poll import Poll
+from sockwatch.model.printable import printable
+from sockwatch.model.snapshot import UNKNOWN, Snapshot
+from sockwatch.model.state import State, Timer
+
+SCHEMA = "sockwatch.sockets/1"
+_KEPT = 32
+"""Counts that are remembered until the next poll."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Found:
+    """What a query found: how many match, their groups, and one page of them."""
+
+    total: int
+    groups: Groups
+    page: Page
+
+
+class SocketLists:
+    """Finds sockets of the last poll in a thread of its own; what was counted once is not counted again for it.
+
+    Belongs to the event loop's thread.
+    """
+
+    def __init__(self) -> None:
+        self._of: Poll | None = None
+        self._kept: OrderedDict[Query, tuple[int, Groups]] = OrderedDict()
+
+    async def find(self, poll: Poll, snapshot: Snapshot, query: Query) -> Found:
+        """Raises UsageError where the query names what is not there."""
+        if self._of is not poll:
+            self._of = poll
+            self._kept.clear()
+        what = replace(query, cursor=None, limit=0)
+        known = self._kept.get(what)
+        found = await asyncio.to_thread(_find, snapshot, query, known)
+        if self._of is poll:
+            self._kept[what] = (found.total, found.groups)
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        return found
+
+
+def _find(snapshot: Snapshot, query: Query, known: tuple[int, Groups] | None) -> Found:
+    rows = select(snapshot, query)
+    total, groups = known or (len(rows), group_sockets(snapshot, rows, query.groups))
+    return Found(total=total, groups=groups, page=page(snapshot, rows, query))
+
+
+def routes(live: Live, lists: SocketLists) -> list[Route]:
+    """One route."""
+
+    async def sockets(request: Request) -> Response:
+        shown = live.current()
+        if shown is None:
+            return refused(503, "sockwatch has not looked yet")
+        try:
+            query = read_query(Parameters(request.query_params, KNOWN, repeatable=("state",)))
+            snapshot = shown.poll.snapshot
+            if snapshot is None:
+                return refused(503, "the last look failed; /api/v1/report says why")
+            found = await lists.find(shown.poll, snapshot, query)
+        except UsageError as error:
+            return refused(400, str(error))
+        return answer(_body(shown.poll, snapshot, found))
+
+    return [Route("/api/v1/sockets", sockets, methods=["GET"])]
+
+
+def _body(poll: Poll, snapshot: Snapshot, found: Found) -> dict[str, Any]:
+    groups = found.groups
+    return {
+        "schema": SCHEMA,
+        "poll": poll.number,
+        "time": poll.time,
+        "total": found.total,
+        "next": None if found.page.next is None else str(found.page.next),
+        "groups": {
+            "state": [_group("state", one) for one in groups.state],
+            "process": [_group("name", one) for one in groups.process],
+            "peer": [_group("address", one) for one in groups.peer],
+            "port": [{**_group("port", one), "side": one.side or None} for one in groups.port],
+            "netns": [_group("netns", one) for one in groups.netns],
+        },
+        "sockets": socket_objects(snapshot, found.page),
+    }
+
+
+def socket_objects(snapshot: Snapshot, page: Page) -> list[dict[str, Any]]:
+    """The rows of a page, as the report has them, with the name of the oldest process that holds each, if known."""
+    sockets = page.sockets
+    objects = []
+    for row in range(len(sockets)):
+        owner = int(page.owners[row])
+        process = None if owner == UNKNOWN else snapshot.owners.processes[owner]
+        age = float(page.ages[row])
+        port = int(sockets.dport[row])
+        objects.append(
+            {
+                "netns": printable(snapshot.namespaces[int(sockets.netns[row])].name),
+                "state": State(int(sockets.state[row])).label,
+                "local": endpoint_text(
+                    address_text(int(sockets.src_hi[row]), int(sockets.src_lo[row])), str(sockets.sport[row])
+                ),
+                "remote": endpoint_text(
+                    address_text(int(sockets.dst_hi[row]), int(sockets.dst_lo[row])), str(port or "*")
+                ),
+                "pid": process and process.pid,
+                "process": process and printable(process.name),
+                "inode": int(sockets.inode[row]),
+                "uid": int(sockets.uid[row]),
+                "recv_q": int(sockets.recv_q[row]),
+                "send_q": int(sockets.send_q[row]),
+                "age_seconds": round(age, 3) if math.isfinite(age) else None,
+                "timer": _timer(int(sockets.timer[row])),
+                "retransmits": int(sockets.retransmits[row]),
+                "cookie": str(sockets.cookie[row]),
+            }
+        )
+    return objects
+
+
+def _timer(number: int) -> str:
+    return Timer(number).label if number in set(Timer) else str(number)
+
+
+def _group(key: str, group: Group) -> dict[str, Any]:
+    """A group whose key is null is that of all others."""
+    value: str | int | None = group.value
+    if key == "port" and value is not None:
+        value = int(value)
+    return {key: value, "count": group.count}
