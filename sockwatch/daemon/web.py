@@ -23,7 +23,8 @@ STOP_SECONDS = 3.0
 class Web:
     """Serves the last poll and the history, where one is kept.
 
-    `inherited` sockets listen instead of the settings' addresses. Raises UsageError where it cannot listen, ConfigError where the web config file is wrong.
+    `inherited` sockets listen instead of the settings' addresses. Raises UsageError where it cannot listen, ConfigError
+    where the web config file is wrong.
     """
 
     def __init__(
