@@ -130,10 +130,13 @@ class WebReceiver:
     def _answer(self, connection: socket.socket) -> None:
         with connection, connection.makefile("rb") as lines:
             connection.settimeout(20)
-            path = lines.readline().split()[1].decode()
+            request = lines.readline().split()
             headers = http.client.parse_headers(lines)
-            body = lines.read(int(headers["Content-Length"]))
-            self.posts.append(Post(path=path, headers=headers, body=json.loads(body)))
+            length = int(headers.get("Content-Length", 0))
+            body = lines.read(length)
+            if not request or len(body) < length:
+                return  # whoever sent it was killed
+            self.posts.append(Post(path=request[1].decode(), headers=headers, body=json.loads(body)))
             if self.script is not None:
                 self.script(connection)
                 return
