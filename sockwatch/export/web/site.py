@@ -1,11 +1,8 @@
 """All routes: one module for each group of them."""
 
-from collections.abc import Sequence
-
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import BaseRoute, Router
 
 from sockwatch.clock import Clock, SystemClock
 from sockwatch.export.history.reader import History
@@ -35,13 +32,12 @@ _LONGEST = 200
 
 def build_site(
     published: LastPublished,
-    more: Sequence[BaseRoute] = (),
     *,
     live: Live | None = None,
     clock: Clock | None = None,
     history: History | None = None,
 ) -> Starlette:
-    """The application without its gate. `more` are further routes; `live` is told of each poll by whoever made it."""
+    """The application without its gate. `live` is told of each poll by whoever made it."""
     live, clock = live or Live(published), clock or SystemClock()
     page, lists = StatusPage(), socket_api.SocketLists()
     routes = [
@@ -56,9 +52,8 @@ def build_site(
         *socket_page.routes(live, lists, clock),
         *static_files.routes(),
     ]
-    site = Starlette(routes=[*routes, *more], exception_handlers={404: _not_found})
-    router: Router = site.router
-    router.redirect_slashes = False  # the redirect would go to whatever host the client named
+    site = Starlette(routes=routes, exception_handlers={404: _not_found})
+    site.router.redirect_slashes = False  # the redirect would go to whatever host the client named
     return site
 
 
