@@ -16,8 +16,9 @@ LAYERS: Mapping[str, frozenset[str]] = {
     "diagnose": frozenset({"diagnose", "model"}),
     "export": frozenset({"export", "model"}) | LEAVES,
     "config": frozenset({"config", "diagnose", "model"}) | LEAVES,
-    "pipeline": frozenset({"collect", "diagnose", "model"}) | LEAVES,
-    "daemon": frozenset({"daemon", "config", "pipeline", "collect", "diagnose", "export", "model"}) | LEAVES,
+    "effort": frozenset({"effort", "model"}) | LEAVES,
+    "pipeline": frozenset({"effort", "collect", "diagnose", "model"}) | LEAVES,
+    "daemon": frozenset({"daemon", "config", "pipeline", "effort", "collect", "diagnose", "export", "model"}) | LEAVES,
     "lab": frozenset({"lab", "pipeline", "collect", "diagnose", "model"}) | LEAVES,
     "cli": frozenset({"cli", "config", "daemon", "lab", "pipeline", "collect", "diagnose", "export", "model"}) | LEAVES,
     "__main__": frozenset({"cli", "export", "model"}) | LEAVES,
@@ -26,7 +27,19 @@ LAYERS: Mapping[str, frozenset[str]] = {
 """What each part of the package may import of the package."""
 
 PURE = frozenset(
-    {"collections", "dataclasses", "enum", "functools", "itertools", "math", "numpy", "operator", "re", "typing"}
+    {
+        "collections",
+        "dataclasses",
+        "enum",
+        "functools",
+        "itertools",
+        "math",
+        "numpy",
+        "operator",
+        "re",
+        "typing",
+        "weakref",
+    }
 )
 """All that diagnosis needs from outside; none of it reads a clock, a file or a socket."""
 
