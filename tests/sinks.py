@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from reports import leak
+from sockwatch.clock import SystemClock
 from sockwatch.model.alert import Alert, AlertIdentity, AlertState
 from sockwatch.model.finding import Finding, Severity
 
 FIRED = 1_700_000_030.0
 
 
-class FakeClock:
-    """Both of its clocks go only when a test says so."""
+class FakeClock(SystemClock):
+    """Time passes only when a test says so."""
 
     def __init__(self) -> None:
         self.now = 100_000.0
