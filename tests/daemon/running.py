@@ -13,7 +13,7 @@ from typing import Self
 
 SECONDS = 60.0
 RUN = ("-m", "sockwatch", "run", "--web.listen-address", "127.0.0.1:0")
-QUICK = '[poll]\ninterval = 0.1\nnamespaces = "current"\n'
+QUICK = '[poll]\ninterval = 0.1\ncpu_share = 1.0\nnamespaces = "current"\n'
 
 
 class Running:

@@ -12,7 +12,9 @@ import pytest
 from daemon.running import QUICK, RUN, SECONDS, Running
 
 HANGING = (str(Path(__file__).with_name("hanging.py")),)
-BLIND = '[poll]\ninterval = 0.1\nnamespaces = "no-such-namespace"\n[alerts]\nblind_after = 1\nfor = 0\n'
+BLIND = (
+    '[poll]\ninterval = 0.1\ncpu_share = 1.0\nnamespaces = "no-such-namespace"\n[alerts]\nblind_after = 1\nfor = 0\n'
+)
 """Looks that fail: the quickest way to an alert."""
 
 
