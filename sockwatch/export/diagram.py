@@ -37,7 +37,10 @@ _SIGNS = {Severity.CRITICAL: "M0 -9 L9 9 H-9 Z", Severity.WARNING: "M0 -9 L9 0 L
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Edge:
-    """An arrow. `said` is what happens there, at `x`, `y`; `rate` names the counter that counts it, with its word."""
+    """An arrow. `said` is what happens there, at `x`, `y`; `rate` names the counter that counts it, with its word.
+
+    The rate stands `below` that.
+    """
 
     path: str
     said: str = ""
@@ -45,6 +48,7 @@ class _Edge:
     y: int = 0
     anchor: str = "start"
     rate: tuple[str, str] | None = None
+    below: int = 16
 
 
 _EDGES = (
@@ -53,9 +57,10 @@ _EDGES = (
     _Edge(
         path="M336 26 H450 Q486 26 486 62 V179",
         said="connect(): SYN",
-        x=396,
+        x=344,
         y=18,
         rate=("Tcp.ActiveOpens", "opened"),
+        below=46,
     ),
     _Edge(path="M462 181 V74 Q462 46 434 46 H338"),
     _Edge(path="M336 122 H402 Q438 122 438 156 V179", said="send", x=356, y=116),
@@ -80,8 +85,9 @@ _EDGES = (
         path="M72 503 V532 Q72 562 104 562 H202",
         said="FIN arrives",
         x=84,
-        y=522,
+        y=516,
         rate=("TcpExt.TW", "closed here"),
+        below=14,
     ),
     _Edge(path="M270 503 V531", said="ACK", x=276, y=522),
     _Edge(path="M468 503 V531", said="ACK arrives", x=460, y=522, anchor="end"),
@@ -144,7 +150,7 @@ def _edge(edge: _Edge, rates: Mapping[str, float]) -> Iterator[Markup]:
     if edge.rate is not None and edge.rate[0] in rates:
         counter, word = edge.rate
         text = f"{word} {rate_text(rates[counter])}"
-        yield tag("text", text, x=edge.x, y=edge.y + 16, text_anchor=edge.anchor, class_="rate")
+        yield tag("text", text, x=edge.x, y=edge.y + edge.below, text_anchor=edge.anchor, class_="rate")
 
 
 def _beside(rates: Mapping[str, float]) -> Iterator[Markup]:
@@ -161,12 +167,12 @@ def _box(state: State, about: StateCount, link: Callable[[State], str] | None) -
     note = f"{number(about.suspicious)} in findings" if about.suspicious else f"{number(about.aged)} old" if odd else ""
     parts = [
         tag("rect", x=x - _HALF, y=y - _TALL, width=2 * _HALF, height=2 * _TALL, rx=9, class_="box"),
-        tag("text", _NAMES.get(state, state.name), x=x, y=y - (15 if odd else 12), text_anchor="middle", class_="name"),
-        tag("text", count, x=x, y=y + (6 if odd else 13), text_anchor="middle", class_="count"),
+        tag("text", _NAMES.get(state, state.name), x=x, y=y - (17 if odd else 12), text_anchor="middle", class_="name"),
+        tag("text", count, x=x, y=y + (4 if odd else 13), text_anchor="middle", class_="count"),
     ]
     if odd:
         width = max(2 * (_HALF - 9) * about.share, 4)
-        parts.append(tag("text", note, x=x, y=y + 19, text_anchor="middle", class_="note"))
+        parts.append(tag("text", note, x=x, y=y + 18, text_anchor="middle", class_="note"))
         parts.append(tag("rect", x=x - _HALF + 9, y=y + _TALL - 6, width=f"{width:.1f}", height=3, class_="share"))
     if about.severity in _SIGNS:
         parts.append(

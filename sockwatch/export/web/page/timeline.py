@@ -24,9 +24,15 @@ def timeline() -> Markup:
             class_="nothing",
             id="timeline-said",
         ),
-        tag("h3", "Sockets in each state", id="chart-state-title", hidden=True),
-        tag("div", id="chart-state", class_="chart", role="img", aria_labelledby="chart-state-title"),
-        tag("h3", "Sockets in findings", id="chart-finding-title", hidden=True),
-        tag("div", id="chart-finding", class_="chart", role="img", aria_labelledby="chart-finding-title"),
+        tag("div", _chart("state", "Sockets in each state"), _chart("finding", "Sockets in findings"), class_="charts"),
         tag("ol", id="past-findings", class_="past"),
+    )
+
+
+def _chart(name: str, title: str) -> Markup:
+    heading = tag("h3", title, id=f"chart-{name}-title", hidden=True)
+    return tag(
+        "div",
+        heading,
+        tag("div", id=f"chart-{name}", class_="chart", role="img", aria_labelledby=f"chart-{name}-title"),
     )

@@ -177,10 +177,18 @@ const COLOURS = {
   close: ["#777", "#aaa"], close_wait: ["#b3261e", "#ff8f85"], last_ack: ["#a8467a", "#e58cbb"],
   listen: ["#2c5c86", "#6aa2d4"], closing: ["#94531b", "#e0955a"], bound: ["#555", "#bbb"],
 };
-const OTHERS = ["#b3261e", "#8a5700", "#2c5c86", "#5b4a91", "#1e6b3e", "#a8467a", "#4a7fa7", "#777"];
+const OTHERS = [
+  ["#b3261e", "#ff8f85"], ["#8a5700", "#f0c062"], ["#2c5c86", "#82b8e0"], ["#5b4a91", "#bcaef0"],
+  ["#1e6b3e", "#86d3a0"], ["#a8467a", "#e58cbb"], ["#4a7fa7", "#93c4ef"], ["#777", "#aaa"],
+];
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const charts = new Map();
 let span = 21600;
+
+function moment(seconds, date) {
+  const clock = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+  return new Date(seconds * 1000).toLocaleString("sv-SE", date ? { month: "2-digit", day: "2-digit", ...clock } : clock);
+}
 
 function draw(name, answer, most) {
   const lines = answer.series.filter((one) => one.high.some((value) => value));
@@ -195,17 +203,18 @@ function draw(name, answer, most) {
   const soft = style.getPropertyValue("--soft").trim();
   const line = style.getPropertyValue("--line").trim();
   const axis = { stroke: soft, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 } };
-  const colour = (one, i) => COLOURS[one.name]?.[dark.matches ? 1 : 0] ?? OTHERS[i % OTHERS.length];
+  const colour = (one, i) => (COLOURS[one.name] ?? OTHERS[i % OTHERS.length])[dark.matches ? 1 : 0];
   const options = {
     width: Math.max(box.clientWidth - 18, 200),
     height: 190,
     cursor: { y: false },
     scales: { y: { range: (_, low, high) => [0, Math.max(high * 1.08, 1)] } },
-    axes: [axis, { ...axis, size: 58 }],
-    series: [{}, ...chosen.map((one, i) => ({
+    axes: [{ ...axis, space: 76, values: (_, times) => times.map((time) => moment(time, span > 172800)) }, { ...axis, size: 58 }],
+    series: [{ label: "at", value: (_, time) => (time === null ? "" : moment(time, true)) }, ...chosen.map((one, i) => ({
       label: one.netns && one.netns !== "host" ? `${one.name} (${one.netns})` : one.name,
       stroke: colour(one, i),
       width: 1.6,
+      value: (_, value) => (value === null ? "" : String(Math.round(value))),
       points: { show: false },
     }))],
   };
