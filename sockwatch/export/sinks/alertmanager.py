@@ -9,7 +9,7 @@ from typing import Any
 
 from sockwatch.clock import Clock
 from sockwatch.export.sinks.backoff import pause
-from sockwatch.export.sinks.labels import annotations, fingerprint, labels
+from sockwatch.export.sinks.labels import annotations, labels
 from sockwatch.export.sinks.notice import Notice, instant
 from sockwatch.export.sinks.outcome import Outcome, Result
 from sockwatch.export.sinks.post import Poster, target
@@ -26,6 +26,9 @@ BATCH = 256
 """Alerts in one POST, as Prometheus sends them."""
 MOST_ALERTS = 2000
 _PATH = "/api/v2/alerts"
+
+_Key = tuple[tuple[str, str], ...]
+"""The sorted labels: what makes it the same alert for Alertmanager."""
 
 _log = logging.getLogger(__name__)
 
@@ -67,8 +70,8 @@ class Alertmanager:
             clock,
         )
         self._lock = threading.Lock()
-        self._alerts: dict[str, _Posted] = {}
-        self._refused: set[str] = set()
+        self._alerts: dict[_Key, _Posted] = {}
+        self._refused: set[_Key] = set()
         self._next = self._not_before = clock.monotonic()
         self._failures = 0
 
@@ -79,20 +82,20 @@ class Alertmanager:
         Alertmanager would tell that it is over.
         """
         now = self._clock.monotonic()
-        current = {fingerprint(own): (notice, own) for notice, own in map(self._labelled, notices)}
+        current = {tuple(own.items()): (notice, own) for notice, own in map(self._labelled, notices)}
         seen = {notice.identity for notice, _ in current.values()}
         with self._lock:
-            for print_, (notice, own) in current.items():
-                known = self._alerts.get(print_)
+            for key, (notice, own) in current.items():
+                known = self._alerts.get(key)
                 if known is None or known.notice.firing != notice.firing or known.notice.fired != notice.fired:
-                    self._alerts[print_] = _Posted(notice=notice, labels=own, ended=None if notice.firing else now)
-                    self._refused.discard(print_)
+                    self._alerts[key] = _Posted(notice=notice, labels=own, ended=None if notice.firing else now)
+                    self._refused.discard(key)
                     self._next = now
                 elif known.ended is None:
-                    self._alerts[print_] = replace(known, notice=notice)
-            for print_, posted in list(self._alerts.items()):
-                if print_ not in current and posted.ended is None and posted.notice.identity not in quiet:
-                    self._leave(print_, posted, seen, now)
+                    self._alerts[key] = replace(known, notice=notice)
+            for key, posted in list(self._alerts.items()):
+                if key not in current and posted.ended is None and posted.notice.identity not in quiet:
+                    self._leave(key, posted, seen, now)
             self._forget_old(now)
             self._refused &= self._alerts.keys()
 
@@ -106,7 +109,7 @@ class Alertmanager:
             wait = max(self._next, self._not_before) - now
             if wait > 0:
                 return wait
-            batch = [(print_, posted) for print_, posted in self._alerts.items() if print_ not in self._refused]
+            batch = [(key, posted) for key, posted in self._alerts.items() if key not in self._refused]
             self._next = now + self.resend
         for start in range(0, len(batch), BATCH):
             outcome = self._post(batch[start : start + BATCH])
@@ -138,32 +141,32 @@ class Alertmanager:
     def _labelled(self, notice: Notice) -> tuple[Notice, Mapping[str, str]]:
         return notice, labels(notice, self._host, self._further)
 
-    def _leave(self, print_: str, posted: _Posted, seen: set[AlertIdentity], now: float) -> None:
+    def _leave(self, key: _Key, posted: _Posted, seen: set[AlertIdentity], now: float) -> None:
         """One that was posted as firing and is no more: its severity changed, or nobody knows what became of it."""
         if posted.notice.identity in seen:
             over = replace(posted.notice, state=AlertState.RESOLVED, resolved=self._clock.unixtime())
-            self._alerts[print_] = replace(posted, notice=over, ended=now, accepted=False)
+            self._alerts[key] = replace(posted, notice=over, ended=now, accepted=False)
             self._next = now
         else:
-            del self._alerts[print_]
+            del self._alerts[key]
 
     def _forget_old(self, now: float) -> None:
-        for print_, posted in list(self._alerts.items()):
-            settled = posted.accepted or print_ in self._refused
+        for key, posted in list(self._alerts.items()):
+            settled = posted.accepted or key in self._refused
             if settled and posted.ended is not None and now - posted.ended > RESOLVED_FOR:
-                del self._alerts[print_]
-        for print_ in list(self._alerts)[: max(len(self._alerts) - MOST_ALERTS, 0)]:
-            del self._alerts[print_]
+                del self._alerts[key]
+        for key in list(self._alerts)[: max(len(self._alerts) - MOST_ALERTS, 0)]:
+            del self._alerts[key]
 
-    def _post(self, batch: Sequence[tuple[str, _Posted]]) -> Outcome:
+    def _post(self, batch: Sequence[tuple[_Key, _Posted]]) -> Outcome:
         """One POST; where Alertmanager refuses some of it, each by itself, once."""
         outcome = self._send([self._object(posted.notice, posted.labels) for _, posted in batch])
         self._tally.count(self.name, self._poster.where, outcome, len(batch))
         if outcome.result is Result.DELIVERED:
             with self._lock:
-                for print_, posted in batch:
-                    if self._alerts.get(print_) is posted:
-                        self._alerts[print_] = replace(posted, accepted=True)
+                for key, posted in batch:
+                    if self._alerts.get(key) is posted:
+                        self._alerts[key] = replace(posted, accepted=True)
         elif outcome.divisible and len(batch) > 1:
             for one in batch:
                 outcome = self._post([one])
