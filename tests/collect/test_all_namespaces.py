@@ -397,6 +397,7 @@ def run_check() -> tuple[int, dict[str, Any], str]:
         leak.run(wait_in_close_wait)
         command = [sys.executable, "-m", "sockwatch", "check", "--netns", "all", "--min-age", "0"]
         done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
+        assert not done.stderr
         text = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     return done.returncode, json.loads(done.stdout), text
 
