@@ -210,7 +210,7 @@ def compare_scrapes(rounds: int, scrapes: int) -> Iterable[Row]:
         yield Row(
             what=f"{what}: growth of {unit}",
             ours=f"{last:.0f}",
-            theirs=f"after the first turn {first:.0f}",
+            theirs=f"after half of them {first:.0f}",
             ratio=last - first,
             shown=f"{last - first:.1f}",
             limit=limit,

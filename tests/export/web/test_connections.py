@@ -186,6 +186,21 @@ def test_slow_readers_get_their_time_and_no_more() -> None:
             assert served.closed("answer_unread") == 5
 
 
+def test_the_last_bytes_have_to_be_read_as_well() -> None:
+    """What is small enough for our buffer counts as sent for uvicorn; the connection would wait for ever."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    with Served(sockets=[listener]) as served:
+        served.last = published(series=1500)
+        with slow_reader(served) as reader:
+            assert reader.recv(13) == OK
+            until(lambda: all(c.waits_since is not None for c in served.server.open_connections))
+            assert served.closed("answer_unread") == 0
+            served.clock.ahead += 30.1
+            assert len(rest(reader)) < len(served.last.exposition.text)
+            assert served.closed("answer_unread") == 1
+
+
 def test_slow_readers_take_no_place_from_others() -> None:
     """More of them than there are places for requests, and than there are places for connections."""
     with Served(max_connections=7, max_requests=2) as served:
