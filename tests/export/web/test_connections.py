@@ -191,13 +191,14 @@ def test_the_last_bytes_have_to_be_read_as_well() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     with Served(sockets=[listener]) as served:
-        served.last = published(series=1500)
+        page = published(series=3000)
+        served.last = page
         with slow_reader(served) as reader:
             assert reader.recv(13) == OK
             until(lambda: all(c.waits_since is not None for c in served.server.open_connections))
             assert served.closed("answer_unread") == 0
             served.clock.ahead += 30.1
-            assert len(rest(reader)) < len(served.last.exposition.text)
+            assert len(rest(reader)) < len(page.exposition.text)
             assert served.closed("answer_unread") == 1
 
 
