@@ -7,6 +7,7 @@ SockwatchError
 ├── DumpError        the kernel refused the dump, or its answer cannot be trusted
 ├── DeadlineError    the time given with --timeout is over
 ├── HistoryError     there is no history to read, or it cannot be read
+├── DaemonError      a daemon does not answer, or not as one does
 └── ProvokeError     the lab could not provoke the misbehaviour here
 """
 
@@ -45,6 +46,10 @@ class DeadlineError(SockwatchError):
 
 class HistoryError(SockwatchError):
     """There is no history, it cannot be read, or it is damaged; the message names the file."""
+
+
+class DaemonError(SockwatchError):
+    """A daemon cannot be reached, refuses, or its answer is none of sockwatch; the message names its address."""
 
 
 class ProvokeError(SockwatchError):

@@ -1,0 +1,1 @@
+"""The live view in a terminal. textual is an extra: nothing outside of this folder imports it."""
