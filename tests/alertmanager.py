@@ -4,6 +4,7 @@ import http.client
 import json
 import re
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,13 +22,13 @@ CONFIG = {
 
 
 class RealAlertmanager:
-    """A context manager; `url` is its base."""
+    """A context manager; `url` is its base. `told` is its config, whose receiver is called hook."""
 
-    def __init__(self, folder: Path, webhook: str) -> None:
+    def __init__(self, folder: Path, webhook: str, told: Mapping[str, Any] = CONFIG) -> None:
         self._log = folder / "alertmanager.log"
         config = folder / "alertmanager.yml"
         receivers = [{"name": "hook", "webhook_configs": [{"url": webhook, "send_resolved": True}]}]
-        config.write_text(yaml.safe_dump(CONFIG | {"receivers": receivers}))
+        config.write_text(yaml.safe_dump({**told, "receivers": receivers}))
         self._command = [
             "prometheus-alertmanager",
             f"--config.file={config}",
