@@ -39,7 +39,7 @@ def build_site(
 ) -> Starlette:
     """The application without its gate. `live` is told of each poll by whoever made it."""
     live, clock = live or Live(published), clock or SystemClock()
-    page, lists = StatusPage(), socket_api.SocketLists()
+    page, lists = StatusPage(history=history is not None), socket_api.SocketLists()
     routes = [
         *scrape.routes(published),
         *health.routes(published),

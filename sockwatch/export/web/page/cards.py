@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
+from itertools import chain, count
 from urllib.parse import urlencode
 
 from sockwatch.export.layout import duration, number
@@ -30,7 +31,8 @@ def findings(shown: Shown) -> Markup:
     """The cards, worst first; what is only worth knowing is folded; then what is no longer seen."""
     found = shown.poll.report.findings
     alerts = {id(alert.finding): alert for alert in shown.poll.alerts if alert.finding is not None}
-    cards = [_card(finding, alerts.get(id(finding))) for finding in found[:MOST_CARDS]]
+    keys = _keys(found[:MOST_CARDS])
+    cards = [_card(finding, key, alerts.get(id(finding))) for key, finding in keys.items()]
     if not found:
         said = "Nothing was found." if shown.poll.success else "Nothing could be looked at."
         cards = [tag("p", said, class_="nothing")]
@@ -38,8 +40,7 @@ def findings(shown: Shown) -> Markup:
     return section("findings", "Findings", cards, left, _over(shown.poll.alerts, found))
 
 
-def _card(finding: Finding, alert: Alert | None) -> Markup:
-    key = card_key(finding)
+def _card(finding: Finding, key: str, alert: Alert | None) -> Markup:
     serious = finding.severity is not Severity.INFO
     head = tag(
         "p",
@@ -63,12 +64,16 @@ def _card(finding: Finding, alert: Alert | None) -> Markup:
     return tag("details", tag("summary", head, heading), body, class_=classes, id=key)
 
 
-def card_key(finding: Finding) -> str:
-    """The same for the same finding from poll to poll."""
-    subject = finding.subject
-    process = subject.process.name if subject.process else ""
-    parts = (finding.name, subject.netns, subject.local or "", subject.remote or "", process)
-    return f"finding-{sha256(repr(parts).encode()).hexdigest()[:12]}"
+def _keys(found: Sequence[Finding]) -> dict[str, Finding]:
+    """Each finding by an id that it has from poll to poll; those that nothing but a pid tells apart are numbered."""
+    keys: dict[str, Finding] = {}
+    for finding in found:
+        subject = finding.subject
+        process = subject.process.name if subject.process else ""
+        parts = (finding.name, subject.netns, subject.local or "", subject.remote or "", process)
+        key = f"finding-{sha256(repr(parts).encode()).hexdigest()[:12]}"
+        keys[next(k for k in chain([key], (f"{key}-{i}" for i in count(2))) if k not in keys)] = finding
+    return keys
 
 
 def _who(finding: Finding) -> Markup | None:

@@ -26,9 +26,10 @@ _PARTS = {
 
 
 class StatusPage:
-    """Belongs to one thread."""
+    """Belongs to one thread. `history` says whether there is one to draw."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, history: bool) -> None:
+        self._history = history
         self._parts = PerPoll(lambda shown: {name: part(shown) for name, part in _PARTS.items()})
 
     def parts(self, shown: Shown) -> dict[str, Markup]:
@@ -44,7 +45,7 @@ class StatusPage:
             tag("div", parts["verdict-text"], id="verdict", role="status", aria_live="polite"),
             tag("div", parts["findings"], parts["states"], class_="columns"),
             tag("section", id="sockets", aria_label="Sockets", tabindex=-1, hidden=True),
-            timeline(),
+            timeline(kept=self._history),
             tag("div", rest, class_="grid"),
             id="main",
         )

@@ -3,18 +3,22 @@
 from sockwatch.export.markup import Markup, tag
 from sockwatch.export.web.page.parts import section
 
-_SPANS = (("1 h", 3600), ("6 h", 21600), ("24 h", 86400), ("7 d", 604800))
+_TITLE = "The last hours"
+_SPANS = (("2 h", 7200), ("6 h", 21600), ("24 h", 86400), ("7 d", 604800))
 
 
-def timeline() -> Markup:
+def timeline(*, kept: bool) -> Markup:
     """Two empty charts and the choice of how far back; without the script there is the API."""
+    if not kept:
+        said = "No history is kept: the daemon has no state directory."
+        return section("timeline", _TITLE, tag("p", said, class_="nothing"))
     buttons = [
-        tag("button", text, type="button", data_span=seconds, aria_pressed="true" if i == 1 else "false")
+        tag("button", text, type="button", data_span=seconds, aria_pressed="true" if i == 0 else "false")
         for i, (text, seconds) in enumerate(_SPANS)
     ]
     return section(
         "timeline",
-        "The last hours",
+        _TITLE,
         tag("div", buttons, class_="spans", role="group", aria_label="How far back", hidden=True),
         tag(
             "p",

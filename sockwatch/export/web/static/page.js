@@ -76,6 +76,7 @@ function tick() {
 
 // ---- news
 
+let found = null;
 let waitingForFirst = !byId("verdict") && !byId("sockets");
 
 function show(news) {
@@ -90,6 +91,9 @@ function show(news) {
   }
   tick();
   refresh();
+  const now = `${news.status} ${news.findings}`;
+  if (found !== null && found !== now) setTimeout(chart, 1000); // by then the history has it
+  found = now;
 }
 
 function listen() {
@@ -183,7 +187,7 @@ const OTHERS = [
 ];
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const charts = new Map();
-let span = 21600;
+let span = 7200; // up to two hours the history has every look, beyond that steps of five minutes
 
 function moment(seconds, date) {
   const clock = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
@@ -241,7 +245,7 @@ function past(findings) {
 }
 
 async function chart() {
-  if (!byId("timeline")) return;
+  if (!byId("chart-state")) return;
   const said = byId("timeline-said");
   const ask = async (kind) => {
     const query = new URLSearchParams({ kind, since: String(-span), points: "300" });
