@@ -41,7 +41,7 @@ class Groups:
     netns: tuple[Group, ...]
 
 
-def group_sockets(snapshot: Snapshot, rows: NDArray[np.intp], most: int) -> Groups:
+def group_sockets(snapshot: Snapshot, rows: NDArray[np.int32], most: int) -> Groups:
     """The largest groups of these rows, at most so many of each kind."""
     sockets = snapshot.sockets.take(rows)
     names = [namespace.name for namespace in snapshot.namespaces]

@@ -4,6 +4,7 @@ Everything works on columns; rows become objects only for the page that is asked
 """
 
 import ipaddress
+from bisect import bisect_right
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
@@ -72,7 +73,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Page:
-    """The sockets of one page, in the order of their cookies, with their ages and owners; `next` is the next cursor."""
+    """The sockets of one page, with their ages and owners; `next` is the next cursor."""
 
     sockets: SocketTable
     ages: NDArray[np.float64]
@@ -104,8 +105,11 @@ def read_query(asked: Parameters) -> Query:
     return query if peer is None else _with_peer(query, peer)
 
 
-def select(snapshot: Snapshot, query: Query) -> NDArray[np.intp]:
-    """The rows that match, whatever their page. Raises UsageError for a namespace that was not looked at."""
+def select(snapshot: Snapshot, query: Query) -> NDArray[np.int32]:
+    """The rows that match, whatever their page, in the order of their cookies, which is that in which they first came.
+
+    Raises UsageError for a namespace that was not looked at.
+    """
     sockets = snapshot.sockets
     mask: Mask | None = None
 
@@ -131,27 +135,21 @@ def select(snapshot: Snapshot, query: Query) -> NDArray[np.intp]:
         rows = rows[_is_held_by(snapshot, sockets.take(rows), query.process)]
     if query.min_age is not None:
         rows = rows[own_ages(snapshot, sockets.take(rows)).lower >= query.min_age]
-    return rows
+    return rows[np.argsort(sockets.cookie[rows], kind="stable")].astype(np.int32)
 
 
-def page(snapshot: Snapshot, rows: NDArray[np.intp], query: Query) -> Page:
+def page(snapshot: Snapshot, rows: NDArray[np.int32], query: Query) -> Page:
     """The part of these rows that follows the cursor."""
-    cookies = snapshot.sockets.cookie[rows]
-    if query.cursor is not None:
-        later = cookies > np.uint64(query.cursor)
-        rows, cookies = rows[later], cookies[later]
-    if len(rows) > query.limit:
-        nearest = np.argpartition(cookies, query.limit)[: query.limit]
-        more = True
-    else:
-        nearest, more = np.arange(len(rows)), False
-    chosen = rows[nearest[np.argsort(cookies[nearest], kind="stable")]]
+    cookies = snapshot.sockets.cookie
+    cursor = query.cursor
+    begin = 0 if cursor is None else bisect_right(rows, cursor, key=lambda row: int(cookies[row]))
+    chosen = rows[begin : begin + query.limit]
     sockets = snapshot.sockets.take(chosen)
     return Page(
         sockets=sockets,
         ages=own_ages(snapshot, sockets).lower,
         owners=snapshot.owners.of(sockets),
-        next=int(sockets.cookie[-1]) if more else None,
+        next=int(sockets.cookie[-1]) if begin + query.limit < len(rows) else None,
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from starlette.applications import Starlette
 
@@ -355,9 +356,11 @@ def test_schemathesis_finds_no_answer_that_the_document_does_not_foresee(
     chosen = [
         operation
         for result in document.get_all_operations()
+        if isinstance(result, Ok)
         # The events have no end; their data are tested above. The document itself is left out by schemathesis, and
         # what has no parameters has no wrong ones.
-        if (operation := result.ok()).path != "/api/v1/events" and (mode is GenerationMode.POSITIVE or operation.query)
+        and (operation := result.ok()).path != "/api/v1/events"
+        and (mode is GenerationMode.POSITIVE or operation.query)
     ]
     assert len(chosen) == (3 if mode is GenerationMode.POSITIVE else 2)
     for operation in chosen:
