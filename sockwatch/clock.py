@@ -15,6 +15,10 @@ class Clock(Protocol):
         """Seconds since boot, suspend included (CLOCK_BOOTTIME): what socket timers and uptime agree with."""
         ...
 
+    def cpu(self) -> float:
+        """CPU seconds that the calling thread has used (CLOCK_THREAD_CPUTIME_ID)."""
+        ...
+
     def wait(self, seconds: float) -> None:
         """Return after `seconds`."""
         ...
@@ -30,6 +34,10 @@ class SystemClock:
     def monotonic(self) -> float:
         """Seconds since boot, suspend included."""
         return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def cpu(self) -> float:
+        """CPU seconds of the calling thread."""
+        return time.thread_time()
 
     def wait(self, seconds: float) -> None:
         """Sleep."""

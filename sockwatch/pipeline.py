@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from sockwatch.diagnose.watch import Watched, watch
 from sockwatch.diagnose.what_if import rule, suppose
 from sockwatch.diagnose.window import Window
 from sockwatch.errors import UsageError
+from sockwatch.model.effort import FEW_DETAILS, Effort, Step
 from sockwatch.model.finding import Finding, Severity
 from sockwatch.model.history import History
 from sockwatch.model.printable import printable
@@ -24,6 +25,10 @@ from sockwatch.model.report import NamespaceCounts, Report, Result, Status, What
 from sockwatch.model.snapshot import Asks, FollowUp, Gap, Snapshot
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State
+
+if TYPE_CHECKING:
+    from sockwatch.effort import SelfBudget
+    from sockwatch.model.settings import PollSettings
 
 _UNLISTED = frozenset({State.BOUND, State.CLOSE})
 """What a kernel before v6.8 does not list."""
@@ -46,8 +51,9 @@ class Pipeline:
 
     `also_name` chooses further sockets whose holders are looked up, for those who ask about one service. `watching`
     is for who looks again and again: reports have port budgets and lingering peers, and `snapshot` names who holds the
-    sockets of a healthy host as well. With `supposed`, sysctls by full name with other values than they have, each step
-    is judged a second time as if they had them.
+    sockets of a healthy host as well. With `limits`, looks leave out more and more until they cost no more than that
+    (effort.py). With `supposed`, sysctls by full name with other values than they have, each step is judged a second
+    time as if they had them.
     """
 
     def __init__(
@@ -59,6 +65,7 @@ class Pipeline:
         also_name: Callable[[SocketTable], SocketTable] | None = None,
         supposed: Mapping[str, str] | None = None,
         watching: bool = False,
+        limits: "PollSettings | None" = None,
     ) -> None:
         self._source = source
         self._detectors = detectors
@@ -66,6 +73,7 @@ class Pipeline:
         self._also_name = also_name
         self._supposed = supposed or {}
         self._watching = watching
+        self._budget = None if limits is None else _self_budget(limits)
         self._asks = self._union_of_asks()
         self._timings_ms: dict[str, float] = {}
         self._history = History()
@@ -75,10 +83,14 @@ class Pipeline:
         """The last look, with owners."""
         self.stage = "start"
 
-    def go_on_with(self, source: Source, detectors: Mapping[str, Detector[Any]]) -> None:
-        """From the next step on this source and these detectors; what was seen before stays known."""
+    def go_on_with(
+        self, source: Source, detectors: Mapping[str, Detector[Any]], limits: "PollSettings | None" = None
+    ) -> None:
+        """From the next step on this source, these detectors and limits; what was seen before stays known."""
         self._source = source
         self._detectors = detectors
+        if self._budget is not None and limits is not None:
+            self._budget.limits = limits
         self._asks = self._union_of_asks()
 
     def _union_of_asks(self) -> Asks:
@@ -89,7 +101,7 @@ class Pipeline:
         """One look with the holders of its suspects, and no verdict: what a capture holds. Raises DumpError."""
         previous = self.snapshot
         with self._during("collect"):
-            snapshot = self._source.look(self._asks)
+            snapshot = self._source.look(self._affordable())
         with self._during("owners"):
             seen = Window(current=snapshot, previous=previous, history=self._history)
             wanted = find_follow_up(seen, self._detectors)
@@ -112,11 +124,36 @@ class Pipeline:
         self.snapshot = snapshot
         return snapshot
 
+    @property
+    def effort(self) -> Effort | None:
+        """What looks cost and leave out; None without limits."""
+        return None if self._budget is None else self._budget.effort
+
+    def _affordable(self) -> Asks:
+        effort = self.effort
+        if effort is None:
+            return self._asks
+        most = FEW_DETAILS if Step.FEWER_DETAILS in effort.steps else None
+        return replace(self._asks, unread=effort.unread, most_established=most)
+
     def step(self) -> Report:
         """One look and its verdict. Raises DumpError when the sockets cannot be read.
 
         Raises UsageError where a supposed sysctl is not there.
         """
+        if self._budget is None:
+            return self._step()
+        self._budget.begin(self._clock, self.snapshot)
+        elsewhere = 0.0
+        try:
+            report = self._step()
+            elsewhere = self.snapshot.cpu_elsewhere if self.snapshot is not None else 0.0
+        finally:
+            self._budget.end(self._clock, elsewhere)
+        effort = self._budget.effort
+        return replace(report, gaps=(*report.gaps, *effort.gaps()), effort=effort)
+
+    def _step(self) -> Report:
         previous, history = self.snapshot, self._history
         snapshot = self.look()
         seen = Window(current=snapshot, previous=previous, history=history)
@@ -153,7 +190,7 @@ class Pipeline:
             host=snapshot.host,
             kernel=snapshot.kernel,
             status=status_of(findings, gaps),
-            total=len(snapshot.sockets),
+            total=sum(counts.total for counts in namespaces),
             by_state={state: _sum(n.by_state[state] for n in namespaces) for state in State},
             findings=findings,
             gaps=gaps,
@@ -170,6 +207,12 @@ class Pipeline:
         started = self._clock.monotonic()
         yield
         self._timings_ms[stage] = (self._clock.monotonic() - started) * 1e3
+
+
+def _self_budget(limits: "PollSettings") -> "SelfBudget":
+    from sockwatch.effort import SelfBudget  # noqa: PLC0415 - `check` has no limits, and no 10 ms to load them
+
+    return SelfBudget(limits)
 
 
 def status_of(findings: Iterable[Finding], gaps: Iterable[Gap]) -> Status:
@@ -204,10 +247,11 @@ def _count(snapshot: Snapshot) -> tuple[NamespaceCounts, ...]:
     return tuple(
         NamespaceCounts(
             namespace=namespace,
-            total=int(row.sum()),
+            total=int(row.sum()) + sum(count or 0 for count in namespace.counted.values()),
             by_state={
                 state: None if state in _UNLISTED and not namespace.lists_bound else int(row[state]) for state in State
-            },
+            }
+            | dict(namespace.counted),
         )
         for namespace, row in zip(snapshot.namespaces, by_pair, strict=True)
     )

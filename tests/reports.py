@@ -8,6 +8,7 @@ from typing import Any
 import jsonschema
 
 from builders import namespace, process
+from sockwatch.model.effort import Effort, Step
 from sockwatch.model.finding import (
     Effect,
     Finding,
@@ -152,7 +153,7 @@ OWNERS_GAP = Gap(what="owners", why="no permission to read the file descriptors 
 
 
 def sick() -> Report:
-    """One of everything; it supposes a sysctl, which cures nothing."""
+    """One of everything, what no report has together: it supposes a sysctl, which cures nothing, and has an effort."""
     findings, counts = (overflow(), leak(), note()), {State.CLOSE_WAIT: 23, State.TIME_WAIT: 200_000}
     name = "net.ipv4.tcp_fin_timeout"
     what_if = WhatIf(
@@ -161,7 +162,20 @@ def sick() -> Report:
         before=report(*findings, gaps=[OWNERS_GAP], by_state=counts),
     )
     supposed = [namespace(counters={"TcpExt.ListenOverflows": 5, "sockstat.TCP.tw": 391}, tcp_fin_timeout="30")]
-    return report(*findings, gaps=[OWNERS_GAP], by_state=counts, namespaces=supposed, what_if=what_if)
+    return report(*findings, gaps=[OWNERS_GAP], by_state=counts, namespaces=supposed, what_if=what_if, effort=effort())
+
+
+def effort(*steps: Step, **fields: Any) -> Effort:
+    """What looks cost that nearly take what they may."""
+    defaults: dict[str, Any] = {
+        "cpu_share": 0.0412345,
+        "cpu_share_limit": 0.05,
+        "cpu_seconds": 12.5,
+        "seconds": 0.25,
+        "seconds_limit": 2.0,
+        "interval": 10.0,
+    }
+    return Effort(steps=steps or (Step.FEWER_DETAILS, Step.TIME_WAIT_COUNTED), **(defaults | fields))
 
 
 def healthy() -> Report:

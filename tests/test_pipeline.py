@@ -9,9 +9,11 @@ from sockwatch.clock import SystemClock
 from sockwatch.diagnose.detector import Detector, NoDataError, Settings
 from sockwatch.diagnose.window import Window
 from sockwatch.errors import DumpError
+from sockwatch.model.effort import FEW_DETAILS, SELF_BUDGET, Step
 from sockwatch.model.finding import Finding, Severity, Subject
 from sockwatch.model.report import Result, Status
-from sockwatch.model.snapshot import Asks, FollowUp, Gap, Snapshot
+from sockwatch.model.settings import PollSettings
+from sockwatch.model.snapshot import COUNTED_BY_KERNEL, Asks, FollowUp, Gap, Snapshot
 from sockwatch.model.state import State
 from sockwatch.pipeline import Pipeline, Source, status_of
 
@@ -290,3 +292,80 @@ def test_who_watches_asks_for_all_holders_once_a_minute_and_believes_them_in_bet
     assert [window.owners.inodes.tolist() for window in seen] == [[1, 2, 5], [5], [5], [1, 2, 5]]
     assert [len(window.history) for window in seen] == [0, 1, 1, 1], "only suspects are remembered"
     assert gaps == [(Gap(what="owners", why="not root"),)] * 4
+
+
+class BusyClock(TickingClock):
+    """Every reading of the CPU time is as much later as that of the clock: all of one core."""
+
+    def cpu(self) -> float:
+        return self.now
+
+
+class Unreading(Looks):
+    """Does not show the sockets that are not asked for, as collect."""
+
+    def look(self, asks: Asks) -> Snapshot:
+        seen = super().look(asks)
+        shown = seen.sockets.take(~seen.sockets.is_in_state(*asks.unread)) if asks.unread else seen.sockets
+        counted: dict[State, int | None] = {State.TIME_WAIT: 5000, State.ESTABLISHED: None}
+        (space,) = seen.namespaces
+        return replace(
+            seen,
+            sockets=shown,
+            namespaces=(replace(space, counted={state: counted[state] for state in asks.unread}),),
+        )
+
+
+def dear(*detectors: Detector[Any]) -> tuple[Pipeline, Unreading]:
+    """A pipeline that takes all of a core to look at 5000 connections and as many in TIME_WAIT."""
+    ends = [f"10.0.{i // 250}.{i % 250}:80" for i in range(5000)]
+    first = snapshot(
+        *(socket(state, "10.9.9.9:5000", end) for state in (State.TIME_WAIT, State.ESTABLISHED) for end in ends),
+        socket(State.CLOSE_WAIT, "10.0.0.1:80", "10.0.0.2:5", inode=5),
+    )
+    source = Unreading(*(later(first, 10.0 * i) for i in range(100)))
+    named = {f"d{i}": detector for i, detector in enumerate(detectors)}
+    return Pipeline(source, named, BusyClock(), limits=PollSettings(cpu_share=0.05, seconds=1e6)), source
+
+
+def test_what_costs_too_much_is_left_out_step_by_step_and_named() -> None:
+    steps, source = dear()
+    reports = [steps.step() for _ in range(30)]
+    assert (source.asks[0].unread, source.asks[0].most_established) == (frozenset(), None)
+    assert [len(one.unread) for one in source.asks] == sorted(len(one.unread) for one in source.asks)
+    assert (source.asks[-1].unread, source.asks[-1].most_established) == (COUNTED_BY_KERNEL, FEW_DETAILS)
+    first, last = reports[0], reports[-1]
+    assert first.effort is not None
+    assert last.effort is not None
+    assert (first.effort.steps, last.effort.steps) == ((), tuple(Step))
+    assert not [gap for gap in first.gaps if gap.what == SELF_BUDGET]
+    assert len([gap for gap in last.gaps if gap.what == SELF_BUDGET]) == 4
+    assert last.status is Status.OK
+
+
+def test_what_was_not_read_has_the_kernels_count_or_none() -> None:
+    steps, _ = dear()
+    reports = [steps.step() for _ in range(30)]
+    assert reports[0].by_state[State.TIME_WAIT] == reports[0].by_state[State.ESTABLISHED] == 5000
+    assert reports[0].total == 10_001
+    last = reports[-1]
+    assert (last.by_state[State.TIME_WAIT], last.by_state[State.ESTABLISHED]) == (5000, None)
+    assert last.by_state[State.CLOSE_WAIT] == 1
+    assert last.total == last.namespaces[0].total == 5001
+
+
+def test_without_limits_nothing_is_measured_or_left_out() -> None:
+    source = Looks(snapshot(*rows()))
+    report = pipeline(source).step()
+    assert report.effort is None
+    assert source.asks[0].unread == frozenset()
+
+
+def test_a_look_that_fails_costs_as_well() -> None:
+    source = Looks(*(DumpError("no memory") for _ in range(10)))
+    steps = Pipeline(source, {}, BusyClock(), limits=PollSettings(cpu_share=0.05, seconds=1e6))
+    for _ in range(10):
+        with pytest.raises(DumpError):
+            steps.step()
+    assert steps.effort is not None
+    assert steps.effort.factor > 1

@@ -48,6 +48,8 @@ class Dump:
 def dump_sockets(asks: Asks, connect: Connect = NetlinkSocket, *, states: frozenset[State] = EVERY_STATE) -> Dump:
     """Read every TCP socket of the calling thread's network namespace that is in `states`; `netns` is 0 in every row.
 
+    Those in `asks.unread` are left out by the kernel, which then need not write them.
+
     Sockets in `asks.states` also get `asks.details` (names of attributes.FIELDS), and what both passes saw is of the
     second one, so that queues and details are of one moment. No cookie is in the table twice. Raises DumpError, and
     ValueError for a detail that does not exist.
@@ -55,6 +57,7 @@ def dump_sockets(asks: Asks, connect: Connect = NetlinkSocket, *, states: frozen
     unknown = asks.details - FIELDS.keys()
     if unknown:
         raise ValueError(f"no such detail: {', '.join(sorted(unknown))}")
+    states -= asks.unread
     if not states:
         return Dump(sockets=SocketTable.empty(), gaps=(), lists_bound=lists_bound(SocketTable.empty()))
     closely = asks.states & states if asks.details else frozenset()
@@ -109,14 +112,15 @@ def read_tcp(
 def _look_closer(connect: Connect, asks: Asks, plain: Columns, closer: Closer) -> list[Gap]:
     """The second pass; very many established sockets get a third one, of a part of them."""
     extensions = extensions_for(FIELDS[name].attribute for name in asks.details)
-    ports = _choose_ports(plain) if asks.states >= _ESTABLISHED else ()
+    most = _most_established(asks)
+    ports = _choose_ports(plain, most) if asks.states >= _ESTABLISHED else ()
     gaps: list[Gap] = []
     # Each pass over connections walks all of them: one less where the plain pass saw none in these states.
     others = (asks.states - _ESTABLISHED) & _states_in(plain) if ports else asks.states
     if others:
         gaps += read_tcp(connect, others, closer, extensions=extensions)
     if ports:
-        closer.limit = len(closer.rows) + ESTABLISHED_LIMIT
+        closer.limit = len(closer.rows) + most
         gaps += read_tcp(connect, _ESTABLISHED, closer, extensions=extensions, program=in_ports(ports))
     return gaps
 
@@ -126,25 +130,28 @@ def _states_in(table: Columns) -> frozenset[State]:
     return frozenset(state for state in State if counts[state])
 
 
-def _choose_ports(table: Columns) -> Ports:
+def _most_established(asks: Asks) -> int:
+    return ESTABLISHED_LIMIT if asks.most_established is None else asks.most_established
+
+
+def _choose_ports(table: Columns, most: int) -> Ports:
     """The ports whose established sockets get a closer look; none where all of them do."""
     established = np.flatnonzero(table["state"] == State.ESTABLISHED)
-    if len(established) <= ESTABLISHED_LIMIT:
+    if len(established) <= most:
         return ()
     sport, dport = table["sport"][established], table["dport"][established]
-    return choose_ports(sport, dport, ESTABLISHED_LIMIT, secrets.randbelow(1 << 16))
+    return choose_ports(sport, dport, most, secrets.randbelow(1 << 16))
 
 
 def _left_out(table: SocketTable, asks: Asks) -> list[Gap]:
     """A gap for the sockets that were to have details and have none, because there are too many."""
+    most = _most_established(asks)
     established = np.count_nonzero(table.state == State.ESTABLISHED) if asks.states >= _ESTABLISHED else 0
-    if table.detail_count < DETAIL_LIMIT and established <= ESTABLISHED_LIMIT:
+    if table.detail_count < DETAIL_LIMIT and established <= most:
         return []
     able = table.is_in_state(*asks.states) & (table.shutdown != SHUTDOWN_UNKNOWN)
     count = int(np.count_nonzero(able & (table.detail_row == NO_DETAIL)))
-    why = (
-        f"only {ESTABLISHED_LIMIT:,} established sockets (others each time) and {DETAIL_LIMIT:,} others are looked into"
-    )
+    why = f"only {most:,} established sockets (others each time) and {DETAIL_LIMIT:,} others are looked into"
     return [Gap(what="socket details", why=why, count=count)] if count else []
 
 

@@ -16,19 +16,31 @@ The counts are sums over the CPUs that are read microseconds apart. What a kerne
 makes a sum too large, and then everything is asked for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import numpy as np
+
 from sockwatch.collect.counters import read_texts
 from sockwatch.model.sockets import SocketTable
-from sockwatch.model.state import State
+from sockwatch.model.state import State, Timer
 
 ELSEWHERE = frozenset({"UNIX", "UNIX-STREAM", "NETLINK", "PACKET"})
 """Kinds of sockets that are never TCP's; the kernel's own are not among these counts, which would make them too large
 (as those of UDP are, for a tunnel)."""
 PROTOCOLS = "protocols"
+_IN_TABLE = (
+    State.SYN_SENT,
+    State.FIN_WAIT_1,
+    State.FIN_WAIT_2,
+    State.CLOSE_WAIT,
+    State.LAST_ACK,
+    State.LISTEN,
+    State.CLOSING,
+)
+"""The states but ESTABLISHED in which `sockstat.TCP.inuse` counts full sockets, as it does in SYN_RECV."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +87,26 @@ class Census:
 def is_quiet(sockets: SocketTable) -> bool:
     """Whether no handshake is half-open, which Census.allows_minisockets() then remembers."""
     return not sockets.is_in_state(State.SYN_RECV).any()
+
+
+def count_unread(
+    states: AbstractSet[State], counters: Mapping[str, int], sockets: SocketTable
+) -> Mapping[State, int | None]:
+    """How many sockets there are in states that were not read; None where the kernel's counts do not tell.
+
+    What was read is taken off `sockstat.TCP.tw` and `.TCP.inuse` (above); Tcp.CurrEstab has CLOSE_WAIT on some kernels
+    and not on others (a46d0ea5c942). That was read a moment later: this may be off by what changed in between.
+    """
+    census = Census.of(counters)
+    minisockets = sockets.timer == Timer.TIME_WAIT
+    half_closed = np.count_nonzero(minisockets & sockets.is_in_state(State.FIN_WAIT_2))
+    in_table = sockets.is_in_state(*_IN_TABLE) | (sockets.is_in_state(State.SYN_RECV) & (sockets.inode != 0))
+    others = np.count_nonzero(in_table & ~minisockets)
+    counted: dict[State, int | None] = dict.fromkeys(sorted(states))
+    if census is not None:
+        known = {State.TIME_WAIT: census.time_wait - half_closed, State.ESTABLISHED: census.tcp - others}
+        counted |= {state: max(int(known[state]), 0) for state in states & known.keys()}
+    return counted
 
 
 def _elsewhere(proc: Path) -> int:

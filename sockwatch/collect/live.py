@@ -2,10 +2,12 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from threading import get_ident
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 
@@ -24,6 +26,9 @@ from sockwatch.model.state import State
 
 _FEW_ROWS = 1 << 12
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 
 class LiveSource:
     """Looks at a network namespace: "current" (of the calling thread), a name in /run/netns, or a path; or at "all"."""
@@ -40,6 +45,8 @@ class LiveSource:
         self._lister = NamespaceLister(clock=clock, proc=proc)
         self._places: tuple[Place | None, ...] = ()
         """Of the last look, by the number of the namespace: where it is, None for the caller's own."""
+        self._cpu_elsewhere = 0.0
+        """CPU seconds of the threads that entered namespaces for this look."""
 
     def look(self, asks: Asks) -> Snapshot:
         """Sockets, counters and sysctls as they are now, nobody named. Raises DumpError, and UsageError for `netns`.
@@ -48,10 +55,11 @@ class LiveSource:
         """
         time, monotonic = self._clock.unixtime(), self._clock.monotonic()
         gaps: tuple[Gap, ...] = ()
+        self._cpu_elsewhere = 0.0
         if self._netns == ALL:
             found, gaps = self._tour(asks)
         else:
-            found = [call_in_namespace(self._netns, partial(self._read, asks))]
+            found = [call_in_namespace(self._netns, self._measured(partial(self._read, asks)))]
         namespaces, readings = zip(*found, strict=True)
         self._reader.keep([namespace.cookie for namespace in namespaces])
         # Nothing says which files, if any, were applied to another namespace.
@@ -71,6 +79,7 @@ class LiveSource:
             udp=_join([reading.udp for reading in readings]),
             mptcp=_join([reading.mptcp for reading in readings]),
             sysctl_files=files,
+            cpu_elsewhere=self._cpu_elsewhere,
         )
 
     def follow_up(self, snapshot: Snapshot, wanted: FollowUp) -> Snapshot:
@@ -80,7 +89,26 @@ class LiveSource:
             sockets, unknown = self._fill_autobound(sockets)
             gaps += unknown
         owners, unnamed = self._owners.find(wanted.suspects)
-        return replace(snapshot, sockets=sockets, owners=owners, gaps=gaps + unnamed)
+        return replace(
+            snapshot,
+            sockets=sockets,
+            owners=owners,
+            gaps=gaps + unnamed,
+            cpu_elsewhere=self._cpu_elsewhere,
+        )
+
+    def _measured(self, function: Callable[P, T]) -> Callable[P, T]:
+        """The function, counting what it takes on a thread that is not the one that asked for it."""
+        asking = get_ident()
+
+        def measured(*args: P.args, **kwargs: P.kwargs) -> T:
+            began = self._clock.cpu()
+            result = function(*args, **kwargs)
+            if get_ident() != asking:
+                self._cpu_elsewhere += self._clock.cpu() - began
+            return result
+
+        return measured
 
     def _read(self, asks: Asks) -> tuple[Namespace, Reading]:
         """The namespace of the calling thread."""
@@ -110,7 +138,7 @@ class LiveSource:
             found.append((_describe(HOST if reading.initial else place.name, place.inode, reading), _copied(reading)))
             places.append(place)
 
-        tour = visit(listing.places, read, first=read_own)
+        tour = visit(listing.places, self._measured(read), first=self._measured(read_own))
         self._places = tuple(places)
         # A namespace may be hidden behind one process and refused by way of another.
         refused = hidden | {number_of(self._proc, place) for place in tour.refused}
@@ -118,7 +146,7 @@ class LiveSource:
 
     def _fill_autobound(self, sockets: SocketTable) -> tuple[SocketTable, tuple[Gap, ...]]:
         if self._netns != ALL:
-            return call_in_namespace(self._netns, partial(fill_autobound, sockets))
+            return call_in_namespace(self._netns, self._measured(partial(fill_autobound, sockets)))
         column = sockets.autobound.copy()
         gaps: list[Gap] = []
 
@@ -131,7 +159,11 @@ class LiveSource:
         connected = np.bincount(sockets.netns[~sockets.is_in_state(State.LISTEN)], minlength=len(self._places))
         numbers = {place.inode: n for n, place in enumerate(self._places) if place is not None and connected[n]}
         places = [place for place in self._places if place is not None and place.inode in numbers]
-        visit(places, lambda place: fill(numbers[place.inode]), first=partial(fill, 0))
+        visit(
+            places,
+            self._measured(lambda place: fill(numbers[place.inode])),
+            first=self._measured(partial(fill, 0)),
+        )
         return replace(sockets, autobound=column), _add_up(gaps)
 
 
@@ -144,6 +176,7 @@ def _describe(name: str, inode: int, reading: Reading) -> Namespace:
         cookie=reading.cookie,
         counters=reading.counters,
         sysctls=reading.sysctls,
+        counted=reading.counted,
     )
 
 

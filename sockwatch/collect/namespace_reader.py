@@ -9,7 +9,7 @@ import numpy as np
 from sockwatch.clock import Clock
 from sockwatch.collect.counters import OF_THE_HOST, parse_counters, read_texts
 from sockwatch.collect.dump import Dump, Listeners, dump_sockets, lists_bound
-from sockwatch.collect.idle import Census, is_quiet
+from sockwatch.collect.idle import Census, count_unread, is_quiet
 from sockwatch.collect.mptcp import read_mptcp
 from sockwatch.collect.namespaces import is_initial, own_cookie
 from sockwatch.collect.sysctls import read_sysctls
@@ -40,6 +40,8 @@ class Reading:
     mptcp: SocketTable
     counters: Mapping[str, int]
     sysctls: Mapping[str, str]
+    counted: Mapping[State, int | None]
+    """Namespace.counted"""
     read_at: float
     gaps: tuple[Gap, ...] = ()
 
@@ -117,6 +119,7 @@ class NamespaceReader:
             mptcp=mptcp,
             counters=counters,
             sysctls=sysctls,
+            counted=count_unread(asks.unread, counters, dump.sockets),
             read_at=read_at,
             gaps=dump.gaps + no_udp + no_mptcp + odd + odd_counters + odd_sysctls,
         )

@@ -93,6 +93,7 @@ def decode_look(header: Header, read: Callable[[int], bytes]) -> Snapshot:
         time=header.time,
         monotonic=header.monotonic,
         took=header.took,
+        cpu_elsewhere=0.0,
         host=printable(header.host),
         kernel=printable(header.kernel),
         namespaces=namespaces,

@@ -82,7 +82,9 @@ class Collector(Thread):
                 self._wake.wait(min(left, self._longest_wait))
                 self._wake.clear()
                 continue
-            self._publish(self._poller.poll())
+            published = self._poller.poll()
+            self._publish(published)
+            self._schedule.interval = published.poll.interval  # longer than asked for where looks cost too much
             self._schedule.move_on(self._clock.monotonic())
             self._health.skipped = self._schedule.skipped
 

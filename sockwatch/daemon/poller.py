@@ -21,6 +21,7 @@ from sockwatch.export.metrics.exposition import Exposition, expose
 from sockwatch.export.metrics.page import render
 from sockwatch.export.sinks.dispatcher import Dispatcher
 from sockwatch.export.web.published import Published
+from sockwatch.model.effort import Effort, Step
 from sockwatch.model.poll import Poll
 from sockwatch.model.report import Report
 from sockwatch.model.settings import DaemonSettings
@@ -67,8 +68,9 @@ class Poller:
         self._health = health
         self._more = more
         self._findings = FindingLog()
+        self._steps: tuple[Step, ...] = ()
         self._source = source_of(setup.settings.poll.namespaces)
-        self._pipeline = Pipeline(self._source, _watched(setup), clock, watching=True)
+        self._pipeline = Pipeline(self._source, _watched(setup), clock, watching=True, limits=setup.settings.poll)
         self._book = AlertBook(setup.settings.alerts, state and state / ALERTS)
         self._dispatcher = open_dispatcher(setup.settings, state, clock)
         self._store = None if state is None else Store(state / HISTORY, setup.settings.history)
@@ -97,7 +99,7 @@ class Poller:
             raise UsageError(f"[sinks] {error}") from None
         if setup.settings.poll.namespaces != self._setup.settings.poll.namespaces:
             self._source = self._source_of(setup.settings.poll.namespaces)
-        self._pipeline.go_on_with(self._source, _watched(setup))
+        self._pipeline.go_on_with(self._source, _watched(setup), setup.settings.poll)
         self._book.configure(setup.settings.alerts)
         if self._store is not None:
             self._store.configure(setup.settings.history)
@@ -108,6 +110,7 @@ class Poller:
         time, monotonic = self._clock.unixtime(), self._clock.monotonic()
         report, snapshot = self._guard(Part.LOOK, self._look) or (self._blind("internal error", UNFORESEEN), None)
         ended = self._clock.monotonic()
+        self._tell_of_steps(report.effort)
         self._health.polls += 1
         self._health.failed += snapshot is None
         success = snapshot is not None
@@ -120,7 +123,7 @@ class Poller:
             time=time,
             monotonic=monotonic,
             ended=ended,
-            interval=self._setup.settings.poll.interval,
+            interval=self._setup.settings.poll.interval if report.effort is None else report.effort.interval,
             report=report,
             snapshot=snapshot,
             alerts=alerts.alerts if alerts else (),
@@ -132,6 +135,13 @@ class Poller:
         if self._store is not None:
             self._guard(Part.HISTORY, partial(self._store.take, poll))
         return Published(poll=poll, exposition=self._render(poll))
+
+    def _tell_of_steps(self, effort: Effort | None) -> None:
+        steps = () if effort is None else effort.steps
+        for step in set(steps).symmetric_difference(self._steps):
+            taken, done = (logging.WARNING, "costs") if step in steps else (logging.INFO, "no longer costs")
+            _log.log(taken, "looking %s more than it may: %s", done, step.label)
+        self._steps = steps
 
     def _render(self, poll: Poll) -> Exposition:
         def page() -> Exposition:
@@ -154,7 +164,7 @@ class Poller:
         return replace(report, findings=findings, status=status_of(findings, report.gaps)), self._pipeline.snapshot
 
     def _blind(self, what: str, why: str) -> Report:
-        return failed_report(Gap(what=what, why=why), self._clock)
+        return replace(failed_report(Gap(what=what, why=why), self._clock), effort=self._pipeline.effort)
 
     def _guard(self, part: Part, function: Callable[[], T]) -> T | None:
         """What the function returns; None after an error nobody foresaw, which must not end the watching."""

@@ -8,6 +8,7 @@ from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Finding
 from sockwatch.model.snapshot import Asks
 from sockwatch.model.sockets import SocketTable
+from sockwatch.model.state import State
 
 MIN_AGE_SECONDS = 60.0
 """How long a state must have lasted to be called stuck."""
@@ -50,5 +51,13 @@ class Detector(Generic[S]):
     asks: Asks
     settings: S
     detect: Callable[[Window, S], Iterator[Finding]]
+    rows: frozenset[State] = frozenset()
+    """Further states than `asks.states` whose sockets it must see all of: where they were not read, it has no data."""
+    partly: bool = False
+    """Whether what it finds without some of these sockets is right all the same; it runs then, and has no data."""
     suspects: Callable[[Window, S], SocketTable] = _nobody
     asks_autobound: Callable[[Window, S], bool] = _never
+
+    def misses(self, window: Window) -> frozenset[State]:
+        """The states whose sockets it must see, and which were not read."""
+        return (self.asks.states | self.rows) & window.unread

@@ -13,6 +13,7 @@ from sockwatch.model.finding import Finding
 from sockwatch.model.report import Outcome, Result
 from sockwatch.model.snapshot import FollowUp
 from sockwatch.model.sockets import SocketTable
+from sockwatch.model.state import State
 
 
 def find_follow_up(window: Window, detectors: Mapping[str, Detector[Any]]) -> FollowUp:
@@ -28,6 +29,8 @@ def find_follow_up(window: Window, detectors: Mapping[str, Detector[Any]]) -> Fo
 
 
 def _follow_up(window: Window, code: str, detector: Detector[Any]) -> FollowUp:
+    if detector.misses(window) and not detector.partly:
+        return FollowUp(suspects=SocketTable.empty())
     try:
         return FollowUp(
             suspects=detector.suspects(window, detector.settings),
@@ -44,10 +47,15 @@ def diagnose(
 
     `failed` is FollowUp.failed: such a detector tells what it finds, with nobody named, and has failed all the same.
     """
-    window = replace(window, judges={code: detector.settings for code, detector in detectors.items()})
+    judging = {code: detector for code, detector in detectors.items() if detector.partly or not detector.misses(window)}
+    window = replace(window, judges={code: detector.settings for code, detector in judging.items()})
     findings: list[Finding] = []
     outcomes: list[Outcome] = []
     for code, detector in detectors.items():
+        missing = detector.misses(window)
+        if code not in judging:
+            outcomes.append(Outcome(code=code, result=Result.NO_DATA, why=_unread(missing)))
+            continue
         try:
             found = tuple(detector.detect(window, detector.settings))
         except NoDataError as error:
@@ -58,9 +66,15 @@ def diagnose(
             findings.extend(found)
             if failed and code in failed:
                 outcomes.append(Outcome(code=code, result=Result.FAILED, why=failed[code]))
+            elif missing:
+                outcomes.append(Outcome(code=code, result=Result.NO_DATA, why=_unread(missing)))
             else:
                 outcomes.append(Outcome(code=code, result=Result.FINDINGS if found else Result.CLEAN))
     return tuple(sorted(findings, key=_order)), tuple(outcomes)
+
+
+def _unread(states: frozenset[State]) -> str:
+    return f"sockets in {' and '.join(state.label for state in sorted(states))} were not read, to keep looking cheap"
 
 
 def _told(error: Exception) -> str:

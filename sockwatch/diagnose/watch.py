@@ -54,7 +54,11 @@ def watch(window: Window, settings: Settings | None = None) -> Watched:
             gaps.append(Gap(what=what, why=f"{type(error).__name__}: {error}", fatal=True))
             return ()
 
-    budgets = attempt("port budgets", lambda: budget_uses(window))
+    if window.unread:
+        budgets: tuple[BudgetUse, ...] = ()
+        gaps.append(Gap(what="port budgets", why="not all sockets that use a port were read, to keep looking cheap"))
+    else:
+        budgets = attempt("port budgets", lambda: budget_uses(window))
     peers = attempt("peers", lambda: peer_counts(window, settings or Settings()))
     return Watched(budgets=budgets, peers=peers, gaps=tuple(gaps))
 

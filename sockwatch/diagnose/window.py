@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from sockwatch.model.history import History
 from sockwatch.model.snapshot import Namespace, Owners, Snapshot
 from sockwatch.model.sockets import SocketTable
+from sockwatch.model.state import State
 
 T = TypeVar("T")
 
@@ -50,6 +51,11 @@ class Window:
         if self.previous is None or self.current.monotonic <= self.previous.monotonic:
             return None
         return self.current.monotonic - self.previous.monotonic
+
+    @cached_property
+    def unread(self) -> frozenset[State]:
+        """The states whose sockets were not all read, in either look: their absence from one means nothing."""
+        return self.current.unread | (frozenset() if self.previous is None else self.previous.unread)
 
     def settings_of(self, code: str, default: T) -> T | None:
         """The settings with which another detector judges this window; None where it does not judge it."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from sockwatch.model.effort import Effort
 from sockwatch.model.finding import Finding, SocketRow, Subject
 from sockwatch.model.printable import printable
 from sockwatch.model.report import NamespaceCounts, Report, WhatIf
@@ -37,6 +38,7 @@ def report_object(report: Report) -> dict[str, Any]:
         "sysctls": dict(first.sysctls) if first else {},
         "namespaces": [_namespace(counts) for counts in report.namespaces],
         "timings_ms": {name: round(value, _DIGITS) for name, value in report.timings_ms.items()},
+        **({"effort": _effort(report.effort)} if report.effort else {}),
         **({"what_if": _what_if(report.what_if)} if report.what_if else {}),
     }
 
@@ -63,6 +65,17 @@ def finding_object(finding: Finding) -> dict[str, Any]:
             for s in finding.sysctls
         ],
         "sockets": [_socket(row) for row in finding.sockets],
+    }
+
+
+def _effort(effort: Effort) -> dict[str, Any]:
+    return {
+        "steps": [step.label for step in effort.steps],
+        "cpu_share": None if effort.cpu_share is None else round(effort.cpu_share, 5),
+        "cpu_share_limit": effort.cpu_share_limit,
+        "seconds": _number(effort.seconds),
+        "seconds_limit": effort.seconds_limit,
+        "interval_seconds": effort.interval,
     }
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from sockwatch.model.effort import Effort
 from sockwatch.model.finding import Finding
 from sockwatch.model.snapshot import Gap, Namespace
 from sockwatch.model.state import State
@@ -43,7 +44,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamespaceCounts:
-    """One namespace with its socket counts; a state is None where this kernel cannot tell."""
+    """One namespace with its socket counts; a state is None where it could not be told.
+
+    The kernel counts sockets that were not read (Namespace.counted): they are in `total` as well.
+    """
 
     namespace: Namespace
     total: int
@@ -106,6 +110,8 @@ class Report:
     budgets: tuple[BudgetUse, ...] = ()
     peers: tuple[PeerCount, ...] = ()
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+    effort: Effort | None = None
+    """What looking costs and may cost; None where there are no limits."""
     what_if: "WhatIf | None" = None
 
 

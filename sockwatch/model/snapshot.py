@@ -14,6 +14,9 @@ _NUMBER = re.compile(r"-?[0-9]{1,19}")
 """What fits the widest sysctl; a capture may hold anything."""
 _PORT = re.compile(r"[0-9]{1,5}")
 
+COUNTED_BY_KERNEL = frozenset({State.TIME_WAIT, State.ESTABLISHED})
+"""The states whose sockets need not be read to be counted."""
+
 UNKNOWN = -1
 """No process: in the arrays that say which process holds a socket."""
 
@@ -37,6 +40,10 @@ class Asks:
 
     states: frozenset[State] = frozenset()
     """Sockets in these states are read a second time, with `details`."""
+    unread: frozenset[State] = frozenset()
+    """Sockets in these states are not read at all; only those of COUNTED_BY_KERNEL can be left out."""
+    most_established: int | None = None
+    """How many established sockets are read a second time at most; None leaves that to collect."""
     details: frozenset[str] = frozenset()
     """Fields of struct tcp_info and SKMEMINFO, by their kernel names without tcpi_ (`skmem_drops` for SKMEMINFO)."""
     sysctls: frozenset[str] = frozenset()
@@ -50,7 +57,7 @@ class Asks:
 
     @staticmethod
     def union(asks: Iterable["Asks"]) -> "Asks":
-        """Everything that any of them asks for."""
+        """Everything that any of them asks for; what is left out is nobody's wish, and not in it."""
         every = tuple(asks)
         return Asks(
             states=frozenset().union(*(a.states for a in every)),
@@ -182,6 +189,8 @@ class Namespace:
     counters: Mapping[str, int] = field(default_factory=dict)
     sysctls: Mapping[str, str] = field(default_factory=dict)
     kept: Mapping[str, str] = field(default_factory=dict)
+    counted: Mapping[State, int | None] = field(default_factory=dict)
+    """The states whose sockets were not read, with how many the kernel counts, None where it does not."""
 
     def number(self, sysctl: str) -> int | None:
         """The sysctl as a number; None where it is absent or no single number."""
@@ -254,3 +263,10 @@ class Snapshot:
     udp: SocketTable = field(default_factory=SocketTable.empty)
     mptcp: SocketTable = field(default_factory=SocketTable.empty)
     sysctl_files: tuple[SysctlSetting, ...] = ()
+    cpu_elsewhere: float = 0.0
+    """CPU seconds that this look took on other threads than the caller's: namespaces are entered by such."""
+
+    @property
+    def unread(self) -> frozenset[State]:
+        """The states of which some sockets were not read."""
+        return frozenset().union(*(namespace.counted for namespace in self.namespaces))

@@ -11,7 +11,8 @@ import struct
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -19,9 +20,11 @@ import numpy as np
 import pytest
 
 from netns import PrivateNetns, keep
+from sockwatch.clock import SystemClock
 from sockwatch.collect import dump
 from sockwatch.collect.attributes import FIELDS
 from sockwatch.collect.dump import Dump, dump_sockets
+from sockwatch.collect.namespace_reader import NamespaceReader
 from sockwatch.collect.netlink import HEADER, TCPDIAG_GETSOCK, NetlinkSocket
 from sockwatch.errors import DumpError
 from sockwatch.model.address import address_text
@@ -237,6 +240,23 @@ def test_each_state_is_counted_exactly(netns: PrivateNetns) -> None:
     if not found.lists_bound:
         expected |= {State.BOUND: 0, State.CLOSE: 0}
     assert found.sockets.count_by_state() == expected
+
+
+def count_without(unread: frozenset[State]) -> tuple[Mapping[State, int | None], Mapping[State, int]]:
+    """What the kernel counts of sockets that are not read, and how many are read."""
+    asks = replace(WITH_DETAILS, unread=unread)
+    reading = NamespaceReader(clock=SystemClock(), proc=Path("/proc")).read(asks)
+    return reading.counted, reading.sockets.count_by_state()
+
+
+@pytest.mark.parametrize(
+    "unread", [{State.TIME_WAIT}, {State.ESTABLISHED}, {State.TIME_WAIT, State.ESTABLISHED}], ids=str
+)
+def test_what_is_not_read_is_counted_by_the_kernel_as_it_would_be_read(netns: PrivateNetns, unread: set[State]) -> None:
+    full = netns.run(look, WITH_DETAILS).sockets.count_by_state()
+    counted, read = netns.run(count_without, frozenset(unread))
+    assert counted == {state: full[state] for state in unread}
+    assert read == {**full, **dict.fromkeys(unread, 0)}
 
 
 @pytest.mark.parametrize("how", [look, look_by_family])

@@ -21,12 +21,13 @@ class Running:
 
     def __init__(self, interval: float, clock: Clock | None = None) -> None:
         clock = clock or SystemClock()
+        polls = PollSettings(interval=interval, cpu_share=1.0)
         self.published: Queue[Published] = Queue()
         self.ended = Event()
         self.health = health()
         self.looks = Looks(leaking(), clock if isinstance(clock, SteppedClock) else None)
         self.collector = Collector(
-            poller(lambda _: self.looks, clock, self.health),
+            poller(lambda _: self.looks, clock, self.health, setup(DaemonSettings(poll=polls))),
             interval=interval,
             clock=clock,
             health=self.health,
@@ -86,6 +87,35 @@ def test_a_shorter_interval_does_not_wait_for_the_end_of_the_longer_one(seldom: 
     seldom.poll()
     use(seldom, DaemonSettings(poll=PollSettings(interval=0.01)))
     assert seldom.poll().poll.interval == 0.01
+
+
+def beat(running: Running, times: int) -> None:
+    """Let the thread go round so many times."""
+    seen = running.collector.beats
+    waiting = Event()
+    while running.collector.beats < seen + times:
+        assert not waiting.wait(0.01)
+
+
+def test_looks_that_cost_too_much_come_less_often() -> None:
+    clock = SteppedClock()
+    running = Running(10.0, clock)
+    try:
+        running.poll()
+        use(running, DaemonSettings(poll=PollSettings(interval=10.0, cpu_share=1e-9, seconds=1e6)))
+        intervals: list[float] = []
+        while intervals[-1:] != [80.0]:
+            beat(running, 2)  # the last poll is over
+            clock.now += 40.0
+            intervals.append(running.poll().poll.interval)
+        beat(running, 2)
+        clock.now += 40.0
+        beat(running, 10)
+        assert running.published.empty()
+        clock.now += 40.0
+        assert running.poll().poll.number == len(intervals) + 2
+    finally:
+        running.stop()
 
 
 def test_what_is_skipped_is_counted() -> None:

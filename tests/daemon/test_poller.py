@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from daemon.sources import LEAK, Looks, SteppedClock, health, leaking, poller, setup
@@ -8,6 +10,7 @@ from sockwatch.export.alerts.book import AlertBook
 from sockwatch.export.web.published import Published
 from sockwatch.model.report import Status
 from sockwatch.model.settings import AlertSettings, DaemonSettings, PollSettings, WebhookSink
+from sockwatch.model.state import State
 from sockwatch.pipeline import Source
 
 
@@ -156,3 +159,45 @@ def test_a_poll_is_as_long_as_its_look() -> None:
     here = Setting()
     here.looks.takes = 2.5
     assert here.poll().poll.took == 2.5
+
+
+class BusySetting(Setting):
+    """The looks take all of a core."""
+
+    def __init__(self) -> None:
+        super().__init__(DaemonSettings(poll=PollSettings(interval=10.0, seconds=1e6)))
+        self.clock.cpu = lambda: self.clock.now  # type: ignore[method-assign] # this clock is for one test
+
+
+def test_looks_that_cost_too_much_come_less_often_and_say_so(caplog: pytest.LogCaptureFixture) -> None:
+    here = BusySetting()
+    polls = [here.poll() for _ in range(20)]
+    assert [message for message in caplog.messages if "costs" in message] == [
+        f"looking costs more than it may: interval_{times}" for times in ("doubled", "fourfold", "eightfold")
+    ]
+    assert polls[0].poll.interval == 10.0
+    assert polls[-1].poll.interval == 80.0
+    told = samples(polls[-1])
+    assert told["sockwatch_poll_interval_seconds"] == "80.0"
+    assert told['sockwatch_poll_reduced{step="interval_doubled"}'] == "1.0"
+    assert told['sockwatch_poll_reduced{step="time_wait_counted"}'] == "0.0"
+    assert float(told["sockwatch_poll_cpu_seconds_total"]) > 0
+    here.looks.error = DumpError("the kernel refused the dump")
+    failed = here.poll()
+    assert failed.poll.interval == 80.0
+    assert "sockwatch_poll_cpu_seconds_total" in samples(failed)
+
+
+def test_an_alert_goes_on_while_its_sockets_are_not_read() -> None:
+    here = Setting()
+    firing = [here.poll() for _ in range(5)][-1]
+    assert [str(alert.state) for alert in firing.poll.alerts] == ["firing"]
+    (space,) = here.looks.next.namespaces
+    here.looks.next = replace(
+        here.looks.next,
+        sockets=here.looks.next.sockets.in_state(State.LISTEN),
+        namespaces=(replace(space, counted={State.CLOSE_WAIT: LEAK}),),
+    )
+    unread = [here.poll() for _ in range(50)][-1]
+    assert not unread.poll.report.findings
+    assert [str(alert.state) for alert in unread.poll.alerts] == ["firing"]

@@ -2,14 +2,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from builders import snapshot, socket, window
+from builders import namespace, snapshot, socket, window
 from sockwatch.diagnose.detector import Detector, NoDataError, Settings
 from sockwatch.diagnose.registry import load_detectors
 from sockwatch.diagnose.run import diagnose, find_follow_up
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Finding, Severity, Subject
 from sockwatch.model.report import Outcome, Result
-from sockwatch.model.snapshot import Asks
+from sockwatch.model.snapshot import COUNTED_BY_KERNEL, Asks, Snapshot
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State
 
@@ -122,3 +122,63 @@ def test_an_end_that_is_not_judged_leaves_the_warning_to_the_other() -> None:
 def test_an_end_that_is_too_young_for_its_detector_leaves_the_warning_to_the_other() -> None:
     patient = replace(load_detectors()[CLOSE], settings=replace(load_detectors()[CLOSE].settings, min_age=600.0))
     assert severities({**load_detectors(), CLOSE: patient}) == {f"{FIN}/held": Severity.WARNING}
+
+
+def unread_look(*states: State) -> Snapshot:
+    return snapshot(namespaces=[replace(namespace(), counted=dict.fromkeys(states, 23))])
+
+
+def test_a_detector_whose_sockets_were_not_read_has_no_data_and_does_not_run() -> None:
+    needs = {
+        "by_details": replace(raises(ZeroDivisionError()), asks=Asks(states=frozenset({State.ESTABLISHED}))),
+        "by_rows": replace(raises(ZeroDivisionError()), rows=frozenset({State.TIME_WAIT, State.ESTABLISHED})),
+        "neither": finds(),
+    }
+    for current, previous in ((State.ESTABLISHED, None), (None, State.ESTABLISHED)):
+        looks = [unread_look(*([] if state is None else [state])) for state in (current, previous)]
+        _, outcomes = diagnose(Window(current=looks[0], previous=looks[1]), needs)
+        why = "sockets in established were not read, to keep looking cheap"
+        assert outcomes == (
+            Outcome(code="by_details", result=Result.NO_DATA, why=why),
+            Outcome(code="by_rows", result=Result.NO_DATA, why=why),
+            Outcome(code="neither", result=Result.CLEAN),
+        )
+
+
+def test_what_is_right_without_all_sockets_is_told_and_the_rest_is_no_data() -> None:
+    partly = replace(finds(FINDING), rows=frozenset({State.TIME_WAIT}), partly=True)
+    findings, (outcome,) = diagnose(Window(current=unread_look(State.TIME_WAIT)), {"x": partly})
+    assert findings == (FINDING,)
+    assert outcome.result is Result.NO_DATA
+
+
+def test_a_detector_without_its_sockets_suspects_nobody_and_leaves_nothing_to_others() -> None:
+    seen: list[Any] = []
+
+    def detect(window: Window, _settings: Settings) -> Iterator[Finding]:
+        seen.append(window.settings_of("x", None))
+        return iter(())
+
+    blind = replace(suspecting(lambda window, _: window.sockets), rows=frozenset({State.TIME_WAIT}))
+    look = replace(unread_look(State.TIME_WAIT), sockets=snapshot(socket(State.LISTEN, "0.0.0.0:80")).sockets)
+    without = Window(current=look)
+    assert not len(find_follow_up(without, {"x": blind}).suspects)
+    diagnose(without, {"x": blind, "y": replace(finds(), detect=detect)})
+    assert seen == [None]
+
+
+def test_what_can_be_clean_though_neither_time_wait_nor_established_was_read() -> None:
+    """These look at no socket in either state, nor at the other ends of any that could be in one."""
+    without = Window(current=unread_look(*COUNTED_BY_KERNEL))
+    assert {code for code, detector in load_detectors().items() if not detector.misses(without)} == {
+        "accept_queue_overflow",
+        "bound_unconnected",
+        "close_wait_leak",
+        "conntrack_pressure",
+        "fin_wait_2_stuck",
+        "orphan_pressure",
+        "simultaneous_close",
+        "udp_receive_drops",
+    }
+    _, outcomes = diagnose(without, load_detectors())
+    assert not [o for o in outcomes if o.result is Result.FAILED]

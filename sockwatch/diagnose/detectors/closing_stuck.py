@@ -173,6 +173,7 @@ DETECTOR = Detector(
         details=silence.DETAILS | role.DETAILS,
         sysctls=frozenset(a.name for a in ADVICE),
     ),
+    rows=frozenset({State.TIME_WAIT, State.ESTABLISHED}),
     settings=RepeatSettings(),
     detect=detect,
     suspects=suspects,

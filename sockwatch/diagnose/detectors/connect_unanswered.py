@@ -166,6 +166,7 @@ DETECTOR = Detector(
         details=silence.DETAILS,
         sysctls=frozenset(a.name for a in TELLING.advice) | {"net.ipv4.tcp_syn_linear_timeouts"},
     ),
+    rows=frozenset({State.ESTABLISHED}),
     settings=UnansweredSettings(),
     detect=detect,
     suspects=suspects,

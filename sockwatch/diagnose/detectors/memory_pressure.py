@@ -94,7 +94,8 @@ def detect(window: Window, settings: MemorySettings) -> Iterator[Finding]:
         seconds = _seconds_left(window, index, pages, limits[2])
         refuses = pages > limits[2] or (seconds is not None and seconds < settings.critical_seconds)
         queued = _queued(window)
-        most = _most_queued_by(window, queued)
+        whole = State.ESTABLISHED not in window.unread
+        most = _most_queued_by(window, queued) if whole else None
         yield tell(
             window,
             queued,
@@ -105,7 +106,7 @@ def detect(window: Window, settings: MemorySettings) -> Iterator[Finding]:
             subject=Subject(netns=namespace.name),
             netns=index,
             held=SocketTable.empty(),
-            evidence=_evidence(queued, pages, limits, seconds, most),
+            evidence=_evidence(pages, limits, seconds) | (_queues(queued, most) if whole else {}),
             pages=f"{pages:,}",
             limits=" ".join(map(str, limits)),
             how=_how(pages, limits, seconds),
@@ -116,7 +117,7 @@ def detect(window: Window, settings: MemorySettings) -> Iterator[Finding]:
 def suspects(window: Window, settings: MemorySettings) -> SocketTable:
     """The sockets with the largest queues, while memory is short."""
     del settings
-    for index, namespace in enumerate(window.namespaces):
+    for namespace in window.namespaces:
         pages, limits = _used_and_allowed(namespace) if namespace.initial else (None, None)
         if pages is not None and limits is not None and _is_pressed(window, pages, limits):
             queued = _queued(window)
@@ -175,18 +176,18 @@ def _how(pages: int, limits: tuple[int, int, int], seconds: float | None) -> str
     return f"it went above the pressure value of tcp_mem ({limits[1]:,}) since the last look, the end is {limits[2]:,}"
 
 
-def _evidence(
-    queued: SocketTable, pages: int, limits: tuple[int, int, int], seconds: float | None, most: str | None
-) -> Evidence:
+def _evidence(pages: int, limits: tuple[int, int, int], seconds: float | None) -> Evidence:
+    evidence: Evidence = {"pages": pages, "pressure_pages": limits[1], "max_pages": limits[2]}
+    if seconds is not None:
+        evidence["seconds_left"] = round(seconds, 1)
+    return evidence
+
+
+def _queues(queued: SocketTable, most: str | None) -> Evidence:
     evidence: Evidence = {
-        "pages": pages,
-        "pressure_pages": limits[1],
-        "max_pages": limits[2],
         "recv_q_bytes": int(queued.recv_q.sum(dtype=np.int64)),
         "send_q_bytes": int(queued.send_q.sum(dtype=np.int64)),
     }
-    if seconds is not None:
-        evidence["seconds_left"] = round(seconds, 1)
     if most is not None:
         evidence["most_queued_by"] = most
     return evidence
@@ -194,6 +195,8 @@ def _evidence(
 
 DETECTOR = Detector(
     asks=Asks(sysctls=frozenset(a.name for a in TELLING.advice)),
+    rows=frozenset({State.ESTABLISHED}),
+    partly=True,
     settings=MemorySettings(),
     detect=detect,
     suspects=suspects,

@@ -250,6 +250,7 @@ DETECTOR = Detector(
         details=role.DETAILS,
         sysctls=SYSCTLS | {a.name for t in TELLINGS.values() for a in t.advice},
     ),
+    rows=frozenset({State.TIME_WAIT}),
     settings=BudgetSettings(),
     detect=detect,
     suspects=suspects,

@@ -190,6 +190,8 @@ def _odds(window: Window, netns: int, port: int) -> Evidence:
 DETECTOR = Detector(
     variants=VARIANTS,
     asks=Asks(sysctls=SYSCTLS),
+    rows=frozenset({State.TIME_WAIT, State.ESTABLISHED}),
+    partly=True,
     settings=TheftSettings(),
     detect=detect,
     suspects=suspects,

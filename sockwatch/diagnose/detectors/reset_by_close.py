@@ -212,6 +212,7 @@ def _tell(
 
 DETECTOR = Detector(
     asks=Asks(sysctls=frozenset(a.name for a in ADVICE)),
+    rows=frozenset({State.ESTABLISHED, State.CLOSE_WAIT}),
     settings=ResetSettings(),
     detect=detect,
     suspects=suspects,

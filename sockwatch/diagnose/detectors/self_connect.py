@@ -164,6 +164,8 @@ def _self_connected(window: Window) -> SocketTable:
 DETECTOR = Detector(
     variants=VARIANTS,
     asks=Asks(sysctls=frozenset(a.name for a in ADVICE)),
+    rows=frozenset({State.TIME_WAIT, State.ESTABLISHED}),
+    partly=True,
     settings=Settings(),
     detect=detect,
     suspects=suspects,

@@ -349,6 +349,7 @@ def _listening(window: Window, requests: SocketTable) -> tuple[Column, ...]:
 DETECTOR = Detector(
     variants=VARIANTS,
     asks=Asks(sysctls=frozenset(a.name for t in TELLINGS.values() for a in t.advice)),
+    rows=frozenset({State.ESTABLISHED}),
     settings=BuildupSettings(),
     detect=detect,
     suspects=suspects,

@@ -41,6 +41,7 @@ from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Finding, Severity, Subject, SysctlAdvice
 from sockwatch.model.snapshot import Asks
 from sockwatch.model.sockets import SocketTable
+from sockwatch.model.state import State
 
 CODE = "sysctl_misfit"
 
@@ -120,6 +121,7 @@ DETECTOR = Detector(
         | {EHASH_ENTRIES, time_wait.MAX_TW_BUCKETS, queues.MAX_SYN_BACKLOG, lifetimes.MAX_ORPHANS},
         sysctl_files=True,
     ),
+    rows=frozenset({State.TIME_WAIT, State.ESTABLISHED}),
     settings=MisfitSettings(),
     detect=detect,
 )

@@ -301,6 +301,8 @@ def _port(where: Subject) -> str:
 DETECTOR = Detector(
     variants=VARIANTS,
     asks=Asks(sysctls=SYSCTLS | {a.name for t in TELLINGS.values() for a in t.advice}),
+    rows=frozenset({State.TIME_WAIT, State.ESTABLISHED}),
+    partly=True,
     settings=BuildupSettings(),
     detect=detect,
     suspects=suspects,

@@ -39,6 +39,17 @@ POLLS = Family(
     meaning="Polls since the daemon started, failed ones included",
     source="sockwatch",
 )
+POLL_CPU = Family(
+    name="sockwatch_poll_cpu_seconds_total",
+    meaning="CPU time that polls took since the daemon started, with showing, keeping and telling what they brought",
+    source="CLOCK_THREAD_CPUTIME_ID",
+)
+POLL_REDUCED = Family(
+    name="sockwatch_poll_reduced",
+    labels=("step",),
+    meaning="1 for each step that the last poll took to stay within [poll] cpu_share and seconds, 0 for the others",
+    source="sockwatch",
+)
 GAPS = Family(
     name="sockwatch_gaps",
     labels=("what",),

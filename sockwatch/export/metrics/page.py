@@ -24,6 +24,7 @@ from sockwatch.export.metrics.socket_counts import (
     spread,
 )
 from sockwatch.export.metrics.watched import CLOSING, budget_ratios, peer_counts
+from sockwatch.model.effort import Step
 from sockwatch.model.finding import Severity
 from sockwatch.model.poll import Poll
 from sockwatch.model.report import Report, Result
@@ -55,6 +56,10 @@ def _about_the_poll(poll: Poll) -> Iterator[Metric]:
     yield catalog.POLL_TIMESTAMP.fill([((), poll.time)])
     yield catalog.POLL_INTERVAL.fill([((), poll.interval)])
     yield catalog.POLLS.fill([((), float(poll.number))])
+    effort = poll.report.effort
+    if effort is not None:
+        yield catalog.POLL_CPU.fill([((), effort.cpu_seconds)])
+        yield catalog.POLL_REDUCED.fill(((step.label,), float(step in effort.steps)) for step in Step)
 
 
 def _verdicts(report: Report, settings: MetricsSettings) -> Iterator[Metric]:

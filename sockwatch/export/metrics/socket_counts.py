@@ -23,7 +23,7 @@ _NOBODY = ("", "")
 
 
 def socket_counts(snapshot: Snapshot, namespaces: Namespaces) -> dict[Labels, float]:
-    """By (netns, family, state), zeros included; a state that the kernel does not list is absent."""
+    """By (netns, family, state), zeros included; a state that was not read is absent."""
     sockets = snapshot.sockets
     index = namespaces.number.astype(np.int32)[sockets.netns]
     index *= len(FAMILIES)
@@ -129,11 +129,13 @@ def spread(shown: tuple[tuple[Labels, Numbers], ...], states: Iterable[State]) -
 
 
 def _by_state(snapshot: Snapshot, subject: NDArray[np.integer], state: NDArray[np.uint8], subjects: int) -> Numbers:
-    """How many sockets each subject has in each State; NaN for states that the kernel does not list."""
+    """How many sockets each subject has in each State; NaN for states that were not read."""
     counts = np.bincount(subject.astype(np.int64) * _WIDTH + state, minlength=subjects * _WIDTH)
     numbers = counts.reshape(subjects, _WIDTH)[:, _STATES].astype(np.float64)
+    unknown = snapshot.unread
     if not all(namespace.lists_bound for namespace in snapshot.namespaces):
-        numbers[:, [_STATES.index(State.BOUND), _STATES.index(State.CLOSE)]] = np.nan
+        unknown |= {State.BOUND, State.CLOSE}
+    numbers[:, [_STATES.index(state) for state in unknown]] = np.nan
     return numbers
 
 

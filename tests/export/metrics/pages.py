@@ -10,7 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from builders import namespace, process, snapshot, socket
-from reports import OWNERS_GAP, failed as failed_report, leak, note, overflow, report
+from reports import OWNERS_GAP, effort, failed as failed_report, leak, note, overflow, report
 from sockwatch.export.metrics.exposition import Exposition
 from sockwatch.export.metrics.kernel_counters import COUNTERS
 from sockwatch.export.metrics.page import render
@@ -132,6 +132,7 @@ def rich() -> Poll:
         leak(),
         note(),
         gaps=[OWNERS_GAP],
+        effort=effort(),
         by_state={State.CLOSE_WAIT: 23},
         outcomes=outcomes(conntrack_pressure=Result.NO_DATA, dead_peer=Result.FAILED),
         budgets=(

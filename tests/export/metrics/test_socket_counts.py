@@ -169,3 +169,14 @@ def test_without_a_known_process_the_cgroup_tells_the_unit() -> None:
         ("", "established", "app.service"): 1,
         ("", "established", ""): 3,
     }
+
+
+def test_a_state_that_was_not_read_is_absent_and_all_others_are_there() -> None:
+    look = snapshot(
+        socket(State.LISTEN, "0.0.0.0:80", inode=1),
+        socket(State.CLOSE_WAIT, "10.0.0.1:80", "10.0.0.9:40001", inode=2),
+        namespaces=[replace(namespace(), counted={State.TIME_WAIT: 23})],
+    )
+    for name in ("sockwatch_sockets", "sockwatch_listener_sockets", "sockwatch_process_sockets"):
+        found = {dict(labels)["state"] for labels in series(page(look), name)}
+        assert found == {state.label for state in State} - {"time_wait"}
