@@ -73,7 +73,8 @@ def test_after_a_poll_that_failed_nothing_is_compared_with_it() -> None:
     live = Live(lambda: last)
     for look, report in ((seen(), None), (None, reports.failed()), (seen(20, Tcp_ActiveOpens=300), None)):
         last = poll(look, report)
-        shown = live.current()
+        live.current()
+    shown = live.current()
     assert shown is not None
     assert shown.rates == {}
 
