@@ -119,7 +119,7 @@ class Box:
         python = Path(os.path.realpath(sys.executable)).relative_to(os.path.realpath(sys.base_prefix))
         # The interpreter may be in a home, which services do not see, and so may the library that it needs.
         launchers = {
-            PYTHON: f'#!/bin/sh\nLD_LIBRARY_PATH=/opt/sockwatch/lib exec /opt/sockwatch/{python} "$@"\n',
+            PYTHON: f'#!/bin/sh\nLD_LIBRARY_PATH=/srv/python/lib exec /srv/python/{python} "$@"\n',
             PROGRAM: f'#!/bin/sh\nexport PYTHONPATH=/srv/sockwatch:/srv/packages\nexec {PYTHON} -m sockwatch "$@"\n',
         }
         for path, text in {**launchers, **self._files}.items():
@@ -131,7 +131,7 @@ class Box:
             folder.chmod(0o755)
         files.chmod(0o755)
         binds = {
-            os.path.realpath(sys.base_prefix): "/opt/sockwatch",
+            os.path.realpath(sys.base_prefix): "/srv/python",
             sysconfig.get_path("purelib"): "/srv/packages",
             str(ROOT / "sockwatch"): "/srv/sockwatch/sockwatch",
         }
