@@ -167,12 +167,12 @@ def _box(state: State, about: StateCount, link: Callable[[State], str] | None) -
     note = f"{number(about.suspicious)} in findings" if about.suspicious else f"{number(about.aged)} old" if odd else ""
     parts = [
         tag("rect", x=x - _HALF, y=y - _TALL, width=2 * _HALF, height=2 * _TALL, rx=9, class_="box"),
-        tag("text", _NAMES.get(state, state.name), x=x, y=y - (17 if odd else 12), text_anchor="middle", class_="name"),
-        tag("text", count, x=x, y=y + (4 if odd else 13), text_anchor="middle", class_="count"),
+        tag("text", _NAMES.get(state, state.name), x=x, y=y - (16 if odd else 12), text_anchor="middle", class_="name"),
+        tag("text", count, x=x, y=y + (3 if odd else 13), text_anchor="middle", class_="count odd" if odd else "count"),
     ]
     if odd:
         width = max(2 * (_HALF - 9) * about.share, 4)
-        parts.append(tag("text", note, x=x, y=y + 18, text_anchor="middle", class_="note"))
+        parts.append(tag("text", note, x=x, y=y + 17, text_anchor="middle", class_="note"))
         parts.append(tag("rect", x=x - _HALF + 9, y=y + _TALL - 6, width=f"{width:.1f}", height=3, class_="share"))
     if about.severity in _SIGNS:
         parts.append(

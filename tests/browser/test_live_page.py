@@ -2,6 +2,8 @@
 
 import signal
 import socket
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from browser.conftest import OpenPage
-from daemon.running import Running
+from daemon.running import SECONDS, Running
 from netns import PrivateNetns, forget_kept, keep
 
 pytestmark = [pytest.mark.needs_program("chromium-headless-shell"), pytest.mark.needs_root]
@@ -55,7 +57,18 @@ def netns() -> Iterator[PrivateNetns]:
 @pytest.fixture
 def daemon(netns: PrivateNetns, tmp_path: Path) -> Iterator[Running]:
     with Running(tmp_path, CONFIG.format(netns=netns.path)) as daemon:
-        yield daemon.until_ready()
+        daemon.until_ready()
+        daemon.until(lambda: has_history(daemon), "a history")
+        yield daemon
+
+
+def has_history(daemon: Running) -> bool:
+    """Whether it has written the first look; before that the browser would tell of an answer that is none."""
+    try:
+        with urllib.request.urlopen(f"http://{daemon.address}/api/v1/history", timeout=SECONDS):
+            return True
+    except urllib.error.HTTPError:
+        return False
 
 
 def count(page: Page, state: str) -> str | None:

@@ -123,7 +123,7 @@ def _silence(alert: Alert) -> str:
 def _knobs(finding: Finding) -> Markup | None:
     if not finding.sysctls:
         return None
-    words = {Effect.HELPS: "this knob helps", Effect.LIMITS: "this knob limits", Effect.NONE: "this one does not"}
+    words = {Effect.HELPS: "helps:", Effect.LIMITS: "limits it:", Effect.NONE: "does not help:"}
     items = [
         tag(
             "li",
