@@ -5,11 +5,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Dialog, Page, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, expect, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium-headless-shell"
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1440, "height": 900}
+
+PATIENCE = 20_000.0
+"""Milliseconds for what has to come about; nothing takes that long unless it is broken."""
+expect.set_options(timeout=PATIENCE)
 
 OpenPage = Callable[..., Page]
 
@@ -34,7 +38,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
 
     def opened(**context: Any) -> Page:
         page = browser.new_context(**({"viewport": DESK} | context)).new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(PATIENCE)
         page.on("console", lambda message: noise.append(f"console: {message.text}"))
         page.on("pageerror", lambda error: noise.append(f"error: {error}"))
         page.on("dialog", refuse)

@@ -124,11 +124,17 @@ async function load(address) {
   return true;
 }
 
+let opening = 0; // how many are; a refresh meanwhile would take the focus away from what was chosen
 async function open(address) {
   opened = address;
-  if (await load(address)) {
-    byId("sockets").scrollIntoView({ block: "nearest" });
-    byId("sockets").focus({ preventScroll: true });
+  opening += 1;
+  try {
+    if (await load(address)) {
+      byId("sockets").scrollIntoView({ block: "nearest" });
+      byId("sockets").focus({ preventScroll: true });
+    }
+  } finally {
+    opening -= 1;
   }
 }
 
@@ -139,7 +145,7 @@ function close() {
 
 let refreshing = false;
 async function refresh() {
-  if (opened === null || refreshing) return;
+  if (opened === null || refreshing || opening) return;
   refreshing = true;
   try {
     await load(opened);
