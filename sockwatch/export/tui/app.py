@@ -10,7 +10,6 @@ from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.message import Message
-from textual.theme import BUILTIN_THEMES
 from textual.widgets import DataTable, Footer, Input, Static
 
 from sockwatch.clock import Clock
@@ -21,7 +20,9 @@ from sockwatch.export.terminal import render_finding
 from sockwatch.export.tui.follow import Followed
 from sockwatch.export.tui.head import RATES, TABS, rates_text, states_text, tabs_text, verdict_text
 from sockwatch.export.tui.reading import HELP, Reading, pairs_text
-from sockwatch.export.tui.tables import LOOKS_IN_TREND, Listing, Row, View, arrange, listing
+from sockwatch.export.tui.rows import Rows
+from sockwatch.export.tui.style import STYLE, THEME
+from sockwatch.export.tui.tables import LOOKS_IN_TREND, Row, View, arrange, listing
 from sockwatch.export.tui.view import MOST_ROWS, Feed, Look, SocketLine, follow_query
 from sockwatch.export.tui.watch import News, Watch
 from sockwatch.export.tui.words import KEYS, describe, narrow, sockets_of
@@ -32,19 +33,6 @@ from sockwatch.model.state import State
 
 _LATE_INTERVALS, _LATE_SECONDS = 3, 30.0
 _OF_TABLES = frozenset({"view", "next_view", "leave", "filter", "sort", "reverse", "help"})
-_OWN = BUILTIN_THEMES["ansi-dark"]
-_THEME = replace(
-    _OWN,
-    name="terminal",
-    # The terminal's own colours, so that it is readable on light and dark ones.
-    variables=_OWN.variables
-    | {
-        "footer-key-foreground": "ansi_default",
-        "input-cursor-background": "ansi_default",
-        "input-cursor-foreground": "ansi_default",
-        "input-cursor-text-style": "reverse",
-    },
-)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,28 +57,10 @@ class _Told(Message):
         self.news = news
 
 
-class _Rows(DataTable[Text]):
-    """Keys that open a row are shown below."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "select_cursor", "Open")]
-
-
 class Top(App[None]):
     """Shows what `feed` sees, every `interval` seconds; `first` is its first look."""
 
-    CSS = """
-    #verdict, #rates, #tabs, #title, #heading { height: 1; }
-    #verdict, #rates, #tabs, #title { text-wrap: nowrap; text-overflow: ellipsis; }
-    #states { height: auto; max-height: 3; }
-    #title { color: ansi_default; text-style: dim; }
-    _Rows { height: 1fr; background: ansi_default; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; }
-    _Rows > .datatable--header { background: ansi_default; color: ansi_default; text-style: bold underline; }
-    _Rows > .datatable--cursor { background: ansi_default; color: ansi_default; text-style: reverse; }
-    _Rows:focus > .datatable--cursor { background: ansi_default; color: ansi_default; text-style: reverse; }
-    #filter { height: 1; border: none; padding: 0; background: ansi_default; display: none; }
-    #filter.open { display: block; }
-    Footer { background: ansi_default; }
-    """
+    CSS = STYLE
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(str(key), f"view('{view.value}')", show=False) for key, view in enumerate(TABS, 1)),
@@ -107,8 +77,8 @@ class Top(App[None]):
 
     def __init__(self, feed: Feed, first: Look, clock: Clock, *, interval: float) -> None:
         super().__init__()
-        self.register_theme(_THEME)
-        self.theme = _THEME.name
+        self.register_theme(THEME)
+        self.theme = THEME.name
         self._feed = feed
         self._clock = clock
         self._watch = Watch(feed, first, clock, interval)
@@ -137,13 +107,13 @@ class Top(App[None]):
         yield Static(id="states")
         yield Static(id="tabs")
         yield Static(id="title")
-        yield _Rows(cursor_type="row", cell_padding=0, zebra_stripes=False)
+        yield Rows(cursor_type="row", cell_padding=0, zebra_stripes=False)
         yield Input(id="filter", select_on_focus=False)
         yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
         """Show the first look, and go on looking."""
-        self.query_one(_Rows).focus()
+        self.query_one(Rows).focus()
         self._show()
         self._watch.start(self._tell)
         self.set_interval(1.0, self._show_head)
@@ -157,6 +127,8 @@ class Top(App[None]):
 
     @on(_Told)
     def _take(self, told: _Told) -> None:
+        if not self.screen_stack[0].query(Rows):
+            return  # the view ends
         before, self._news = self._news, told.news
         if self._news.look is not before.look:
             self._before = before.look
@@ -198,28 +170,24 @@ class Top(App[None]):
 
     def _say(self, name: str, text: Text) -> None:
         # A Text alone would be given RGB colours; in a group it keeps those of the terminal.
-        self.screen_stack[0].query_one(f"#{name}", Static).update(Group(text))
+        for line in self.screen_stack[0].query(f"#{name}").results(Static):  # none is left when the view ends
+            line.update(Group(text))
 
     def _title(self, said: str) -> Text:
         place = self._place
         parts = []
         if place.view is View.SOCKETS:
-            parts.append(f"sockets {describe(place.asked)}".strip())
-            found = self._news.found
-            if self._news.refusal:
-                parts.append(self._news.refusal)
-            elif found is not None and found.query == place.asked:
-                listed = f", the first {MOST_ROWS} are listed" if found.total > len(found.lines) else ""
-                parts.append(f"{number(found.total)}{listed}")
-            else:
-                parts.append("asking")
+            found, listed, count = self._news.found, "", "asking for"
+            if found is not None and found.query == place.asked:
+                count = number(found.total)
+                listed = f"the first {MOST_ROWS} are listed" if found.total > len(found.lines) else ""
+            parts = [f"{count} sockets {describe(place.asked)}".strip(), listed, self._news.refusal]
         if place.words:
             parts.append(f"with {place.words}")
-        parts += [said] if said else []
-        return Text(printable("; ".join(parts)), overflow="ellipsis", no_wrap=True)
+        return Text(printable("; ".join(part for part in [*parts, said] if part)), overflow="ellipsis", no_wrap=True)
 
     def _fill(self) -> None:
-        place, data = self._place, self.screen_stack[0].query_one(_Rows)
+        place, data = self._place, self.screen_stack[0].query_one(Rows)
         found = self._news.found if self._news.found and self._news.found.query == place.asked else None
         table = listing(place.view, self._news.look, self._trend, found, width=self.size.width)
         sort = table.sort if place.sort is None else place.sort
@@ -227,8 +195,7 @@ class Top(App[None]):
         key = self._rows[at].key if 0 < at < len(self._rows) else None
         left, top = data.scroll_x, data.scroll_y
         self._rows = arrange(table, sort=sort, reverse=place.reverse, words=place.words)[: 2 * MOST_ROWS]
-        data.clear(columns=True)
-        _fill_in(data, table, self._rows, sort)
+        data.show(table, self._rows, sort)
         said = "" if self._rows else table.empty if not table.rows else "no row has that"
         self._say("title", self._title(said))
         if self._rows and key is not None:
@@ -263,7 +230,7 @@ class Top(App[None]):
         self._watch.want(place.asked if place.view is View.SOCKETS else None)
         self._close_filter()
         self._show()
-        self.screen_stack[0].query_one(_Rows).scroll_home(animate=False)
+        self.screen_stack[0].query_one(Rows).scroll_home(animate=False)
 
     def _read(self, finding: Finding) -> None:
         def text(width: int) -> Text:
@@ -300,7 +267,7 @@ class Top(App[None]):
     def action_leave(self) -> None:
         """Drop the filter, or go back to where this was opened."""
         place = self._place
-        if self.query_one("#filter").has_class("open") or place.typed:
+        if self.query_one("#filter").display or place.typed:
             place.words = place.typed = ""
             place.asked = place.query
             self._arrive()
@@ -314,13 +281,13 @@ class Top(App[None]):
         keys = f" and {'= '.join(KEYS)}=" if self._place.view is View.SOCKETS else ""
         line.placeholder = f"words that must be in a row{keys}; Enter keeps them, Escape drops them"
         line.value = self._place.typed
-        line.add_class("open")
-        line.focus()
+        line.display = True
+        self.screen.set_focus(line)  # at once: what is typed next may be here already
 
     @on(Input.Changed)
     def _narrow(self, changed: Input.Changed) -> None:
         place = self._place
-        if not self.query_one("#filter").has_class("open"):
+        if not self.query_one("#filter").display:
             return
         place.typed = changed.value
         if place.view is not View.SOCKETS:
@@ -341,9 +308,9 @@ class Top(App[None]):
 
     def _close_filter(self) -> None:
         line = self.screen_stack[0].query_one("#filter", Input)
-        if line.has_class("open"):
-            line.remove_class("open")
-            self.screen_stack[0].query_one(_Rows).focus()
+        if line.display:
+            line.display = False
+            self.screen_stack[0].set_focus(self.screen_stack[0].query_one(Rows))
 
     def action_sort(self) -> None:
         """By the next column."""
@@ -366,23 +333,3 @@ class Top(App[None]):
     def action_help(self) -> None:
         """The keys, and what the columns mean."""
         self._push(Reading("keys", lambda _: Text(HELP)))
-
-
-def _fill_in(data: _Rows, table: Listing, rows: tuple[Row, ...], sort: int) -> None:
-    """Numbers to the right; the column that is sorted by has a mark."""
-    widths = []
-    for i, column in enumerate(table.columns):
-        title = f"{column.title}{'*' if i == sort else ''}"
-        width = max([len(title), *(_width(row.cells[i].text) for row in rows)])
-        widths.append(width if column.numeric else 0)
-        data.add_column(Text(title.rjust(widths[i]), no_wrap=True), width=width + 2)
-    for row in rows:
-        cells = [
-            Text(cell.text.rjust(width), cell.style, no_wrap=True)
-            for cell, width in zip(row.cells, widths, strict=True)
-        ]
-        data.add_row(*cells, key=row.key, height=max(cell.text.count("\n") for cell in row.cells) + 1)
-
-
-def _width(text: str) -> int:
-    return max(map(len, text.split("\n")))

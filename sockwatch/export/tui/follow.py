@@ -10,7 +10,7 @@ from sockwatch.export.tui.view import Found, SocketLine
 from sockwatch.model.printable import printable
 
 _MOST_EVENTS = 200
-_MOST_LOOKS = 60
+_MOST_LOOKS = 48
 _TOLD = ("state", "pid", "process", "uid", "timer", "retransmits")
 """What is told when it changes; queues go up and down, and are drawn instead."""
 

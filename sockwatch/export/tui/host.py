@@ -1,6 +1,6 @@
 """Looks at this host, through the pipeline."""
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -49,13 +49,18 @@ class HostFeed:
         self._on_screen = on_screen
         self.where = where
 
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """What the last look saw."""
+        return self._steps.snapshot
+
     def look(self) -> Look:
         """Read the kernel. Raises DumpError."""
         report = self._steps.step()
         snapshot = self._steps.snapshot
         if snapshot is None:
             return Look(report=report, groups={}, listeners=())
-        rows = {state: np.flatnonzero(snapshot.sockets.state == state) for state in State}
+        rows: dict[State, NDArray[Any]] = {s: np.flatnonzero(snapshot.sockets.state == s) for s in State}
         return Look(
             report=report,
             groups={s: group_sockets(snapshot, chosen, MOST_GROUPS) for s, chosen in rows.items() if len(chosen)},
