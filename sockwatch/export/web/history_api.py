@@ -15,7 +15,7 @@ from sockwatch.export.history.records import PastFinding
 from sockwatch.export.history.samples import Kind
 from sockwatch.export.web.parameters import Parameters, answer, refused
 
-SCHEMA = "sockwatch.history/1"
+SCHEMA = "sockwatch.timeline/1"
 MOST_FINDINGS = 200
 _KNOWN = ("kind", "netns", "points", "since", "until")
 _HOUR = 3600.0

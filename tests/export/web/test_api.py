@@ -211,6 +211,15 @@ def test_after_a_look_that_failed_there_are_no_sockets_instead_of_old_ones() -> 
         assert served.get("/api/v1/sockets").status == 503
 
 
+def test_sockets_that_were_counted_and_not_read_are_not_passed_over() -> None:
+    last = published(reports.report(by_state={State.TIME_WAIT: 1007, State.CLOSE_WAIT: 23}))
+    with Served() as served:
+        served.last = replace(last, poll=replace(last.poll, snapshot=host()))
+        assert "1,000 more were counted and not read" in served.get("/sockets?state=time_wait").text
+        for query in ("?state=close_wait", "?state=time_wait&peer=10.0.0.9"):
+            assert "not read" not in served.get(f"/sockets{query}").text
+
+
 def test_an_unknown_path_of_the_api_is_answered_with_the_nearest() -> None:
     with Served() as served:
         answer = served.get("/api/v1/socket")

@@ -213,6 +213,7 @@ function draw(name, answer, most) {
   const soft = style.getPropertyValue("--soft").trim();
   const line = style.getPropertyValue("--line").trim();
   const axis = { stroke: soft, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 } };
+  const several = new Set(chosen.map((one) => one.netns)).size > 1;
   const colour = (one, i) => (COLOURS[one.name] ?? OTHERS[i % OTHERS.length])[dark.matches ? 1 : 0];
   const options = {
     width: Math.max(box.clientWidth - 18, 200),
@@ -221,7 +222,7 @@ function draw(name, answer, most) {
     scales: { y: { range: (_, low, high) => [0, Math.max(high * 1.08, 1)] } },
     axes: [{ ...axis, space: 76, values: (_, times) => times.map((time) => moment(time, span > 172800)) }, { ...axis, size: 58 }],
     series: [{ label: "at", value: (_, time) => (time === null ? "" : moment(time, true)) }, ...chosen.map((one, i) => ({
-      label: one.netns && one.netns !== "host" ? `${one.name} (${one.netns})` : one.name,
+      label: several && one.netns ? `${one.name} (${one.netns})` : one.name,
       stroke: colour(one, i),
       width: 1.6,
       value: (_, value) => (value === null ? "" : String(Math.round(value))),
