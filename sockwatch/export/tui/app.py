@@ -9,6 +9,7 @@ from rich.text import Text
 from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
+from textual.events import Key
 from textual.message import Message
 from textual.widgets import DataTable, Footer, Input, Static
 
@@ -282,7 +283,13 @@ class Top(App[None]):
         line.placeholder = f"words that must be in a row{keys}; Enter keeps them, Escape drops them"
         line.value = self._place.typed
         line.display = True
-        self.screen.set_focus(line)  # at once: what is typed next may be here already
+        self.screen.set_focus(line)
+
+    def on_key(self, event: Key) -> None:
+        """What is typed so quickly that it was on its way to the table belongs to the filter."""
+        line = self.screen_stack[0].query_one("#filter", Input)
+        if line.display and event.character is not None and event.is_printable:
+            line.insert_text_at_cursor(event.character)
 
     @on(Input.Changed)
     def _narrow(self, changed: Input.Changed) -> None:

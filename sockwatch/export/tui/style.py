@@ -21,6 +21,7 @@ STYLE = """
 #verdict, #rates, #tabs, #title, #heading { height: 1; }
 #verdict, #rates, #tabs, #title { text-wrap: nowrap; text-overflow: ellipsis; }
 #states { height: auto; max-height: 3; }
+#tabs { link-style: none; link-color: ansi_default; link-background: ansi_default; link-style-hover: reverse; }
 #title { color: ansi_default; text-style: dim; }
 Rows { height: 1fr; background: ansi_default; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; }
 Rows > .datatable--header { background: ansi_default; color: ansi_default; text-style: bold underline; }
