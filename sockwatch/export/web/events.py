@@ -23,15 +23,20 @@ def routes(live: Live, page: StatusPage, clock: Clock, heartbeat: float = HEARTB
     """One route. A client that reads slowly gets the newest poll when it is ready for it, and misses those between."""
     bodies = PerPoll(lambda shown: _body(shown, page))
 
+    def event_after(sent: int) -> tuple[int, bytes]:
+        shown = live.current()
+        if shown is None or shown.poll.number == sent:
+            return sent, b""
+        age = clock.monotonic() - shown.poll.monotonic
+        return shown.poll.number, b'event: poll\ndata: {"age": %.2f, %s}\n\n' % (age, bodies.of(shown))
+
     async def stream() -> AsyncIterator[bytes]:
-        sent: Shown | None = None
+        sent = 0
         while True:
             news = live.news
-            shown = live.current()
-            if shown is not None and shown is not sent:
-                age = clock.monotonic() - shown.poll.monotonic
-                sent = shown
-                yield b'event: poll\ndata: {"age": %.2f, %s}\n\n' % (age, bodies.of(shown))
+            sent, event = event_after(sent)
+            if event:
+                yield event
             try:
                 async with asyncio.timeout(heartbeat):
                     await news.wait()

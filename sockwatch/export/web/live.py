@@ -22,13 +22,14 @@ class Totals:
     drops: Mapping[int, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
 class Shown:
     """A poll as the page shows it.
 
     `rates` are events a second since the poll before, over all namespaces; `dropped` is what each listener dropped
     since then. Both have only what both polls know. `since` is when the status became what it is, in seconds since
-    1970, as far as this daemon knows: `from_start` says that it was so at the first poll.
+    1970, as far as this daemon knows: `from_start` says that it was so at the first poll. Nobody keeps one longer than
+    it is the last: it has every socket.
     """
 
     published: Published

@@ -7,11 +7,11 @@ from starlette.responses import PlainTextResponse, Response
 from sockwatch.clock import Clock, SystemClock
 from sockwatch.export.history.reader import History
 from sockwatch.export.web import (
-    api,
     events,
     health,
     history_api,
     openapi,
+    report_api,
     scrape,
     socket_api,
     socket_page,
@@ -43,7 +43,7 @@ def build_site(
     routes = [
         *scrape.routes(published),
         *health.routes(published),
-        *api.routes(published),
+        *report_api.routes(live),
         *socket_api.routes(live, lists),
         *history_api.routes(history, clock),
         *events.routes(live, page, clock),

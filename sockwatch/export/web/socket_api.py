@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import weakref
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sockwatch.errors import UsageError
-from sockwatch.export.web.live import Live
+from sockwatch.export.web.live import Live, Shown
 from sockwatch.export.web.parameters import Parameters, answer, refused
 from sockwatch.export.web.socket_groups import Group, Groups, group_sockets
 from sockwatch.export.web.socket_query import KNOWN, Page, Query, page, read_query, select
@@ -47,13 +48,13 @@ class SocketLists:
     """
 
     def __init__(self) -> None:
-        self._of: Poll | None = None
+        self._of: weakref.ref[Shown] | None = None
         self._kept: OrderedDict[Query, asyncio.Future[_Matches]] = OrderedDict()
 
-    async def find(self, poll: Poll, snapshot: Snapshot, query: Query) -> Found:
-        """Raises UsageError where the query names what is not there."""
-        if self._of is not poll:
-            self._of = poll
+    async def find(self, shown: Shown, snapshot: Snapshot, query: Query) -> Found:
+        """In the snapshot of this poll. Raises UsageError where the query names what is not there."""
+        if self._of is None or self._of() is not shown:
+            self._of = weakref.ref(shown)
             self._kept.clear()
         what = replace(query, cursor=None, limit=0)
         known = self._kept.get(what)
@@ -89,7 +90,7 @@ def routes(live: Live, lists: SocketLists) -> list[Route]:
             snapshot = shown.poll.snapshot
             if snapshot is None:
                 return refused(503, "the last look failed; /api/v1/report says why")
-            found = await lists.find(shown.poll, snapshot, query)
+            found = await lists.find(shown, snapshot, query)
         except UsageError as error:
             return refused(400, str(error))
         return answer(_body(shown.poll, snapshot, found))

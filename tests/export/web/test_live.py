@@ -1,5 +1,7 @@
 """What two polls tell together, and how those who wait get the next one."""
 
+import gc
+import weakref
 from contextlib import suppress
 from dataclasses import replace
 
@@ -134,3 +136,19 @@ def test_while_nothing_happens_a_heartbeat_shows_that_both_are_there() -> None:
             while text.count(b": still here\n\n") < 3:
                 text += client.recv(1 << 16)
     assert text.count(b"event: poll") == 1
+
+
+def test_no_poll_is_kept_longer_than_it_is_the_last() -> None:
+    with Served() as served:
+        served.last = poll(seen())
+        kept = weakref.ref(served.last.poll.snapshot or seen())
+        with served.connect() as client:
+            client.sendall(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b"200" in client.recv(1 << 16)
+            for path in ("/", "/sockets", "/api/v1/report", "/api/v1/sockets?state=listen", "/metrics"):
+                assert served.get(path).status == 200
+            served.last = poll(seen(10), number=2)
+            assert served.get("/-/ready").status == 200
+            assert served.get("/").status == 200
+            gc.collect()
+            assert kept() is None

@@ -1,0 +1,23 @@
+"""/api/v1/report: what `sockwatch check --json` would have said at the last poll."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from sockwatch.export.json_report import report_text
+from sockwatch.export.web.live import Live
+from sockwatch.export.web.parameters import refused
+from sockwatch.export.web.per_poll import PerPoll
+
+
+def routes(live: Live) -> list[Route]:
+    """One route."""
+    rendered = PerPoll(lambda shown: report_text(shown.poll.report).encode())
+
+    async def report(_: Request) -> Response:
+        shown = live.current()
+        if shown is None:
+            return refused(503, "sockwatch has not looked yet")
+        return Response(rendered.of(shown), media_type="application/json")
+
+    return [Route("/api/v1/report", report, methods=["GET"])]
