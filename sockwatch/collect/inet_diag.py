@@ -111,6 +111,8 @@ class Block:
 
     def column(self, offset: int, dtype: str) -> NDArray[np.integer[Any]]:
         """The numbers at this offset of each message, as a view."""
+        if not len(self):  # in memory of no size there is no offset
+            return np.empty(0, dtype)
         return np.ndarray(len(self), dtype, self.words, offset, (self.words.strides[0],))
 
     def field(self, field: Field) -> NDArray[np.integer[Any]] | None:

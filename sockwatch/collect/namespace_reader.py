@@ -8,7 +8,7 @@ import numpy as np
 
 from sockwatch.clock import Clock
 from sockwatch.collect.counters import OF_THE_HOST, parse_counters, read_texts
-from sockwatch.collect.dump import Dump, Listeners, dump_sockets, lists_bound
+from sockwatch.collect.dump import Dump, Listeners, dump_sockets, lists_bound, most_established
 from sockwatch.collect.idle import Census, count_unread, is_quiet
 from sockwatch.collect.mptcp import read_mptcp
 from sockwatch.collect.namespaces import is_initial, own_cookie
@@ -92,8 +92,12 @@ class NamespaceReader:
         udp, no_udp = read_udp() if asks.udp and (census is None or census.udp) else (_EMPTY, ())
         dump, idle = self._dump(asks, census, known.quiet_since, _held(udp))
         read_at = self._clock.monotonic()
-        # Where there never was a segment of MPTCP, there are no connections of it.
-        mptcp, no_mptcp = read_mptcp(counters) if asks.mptcp and (used_mptcp or not idle) else (_EMPTY, ())
+        # Where there never was a segment of MPTCP, there are no connections of it; some kernels do not count them.
+        mptcp, no_mptcp = (
+            read_mptcp(counters)
+            if asks.mptcp and (used_mptcp or not (idle or _counts_mptcp(counters)))
+            else (_EMPTY, ())
+        )
         sysctls, odd_sysctls, sysctls_read_at = self._read_sysctls(asks.sysctls, known, read_at, idle=idle)
         initial = is_initial(self._proc) if known.initial is None else known.initial
         if not initial:  # what counts the whole host is nobody's but the host's
@@ -135,11 +139,12 @@ class NamespaceReader:
 
     def _dump(self, asks: Asks, census: Census | None, quiet_since: int | None, known: int) -> tuple[Dump, bool]:
         """The TCP sockets, and whether there are only listeners, or none; `known` sockets are in other tables."""
+        few = census is not None and max(census.tcp, census.time_wait) < most_established(asks)
         if census is None or census.allows_minisockets(quiet_since):
-            return dump_sockets(asks), False
+            return dump_sockets(asks, few=few), False
         listening, gaps = self._listen(asks) if census.tcp else (_EMPTY, [])
         if len(listening) != census.tcp:
-            return dump_sockets(asks), False
+            return dump_sockets(asks, few=few), False
         if census.allows_bound(known + _held(listening), self._proc):
             return dump_sockets(asks, states=_UNCONNECTED), False
         return Dump(sockets=listening, gaps=tuple(gaps), lists_bound=lists_bound(listening)), True
@@ -162,6 +167,10 @@ class NamespaceReader:
 
 def _used_mptcp(counters: Mapping[str, int]) -> bool:
     return any(count for name, count in counters.items() if name.startswith("MPTcpExt."))
+
+
+def _counts_mptcp(counters: Mapping[str, int]) -> bool:
+    return any(name.startswith("MPTcpExt.") for name in counters)
 
 
 def _held(sockets: SocketTable) -> int:

@@ -46,9 +46,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tour:
-    """What was refused on a tour: namespaces that may not be entered."""
+    """What was not entered on a tour: `refused` may not be, and to `missed` no path leads any more."""
 
     refused: tuple[Place, ...] = ()
+    missed: tuple[Place, ...] = ()
 
 
 def visit(
@@ -61,6 +62,7 @@ def visit(
     runs. What `function` raises ends the tour and is raised here; DumpError where the caller was moved after all.
     """
     refused: list[Place] = []
+    missed: list[Place] = []
 
     def tour() -> None:
         if first is not None:
@@ -71,12 +73,14 @@ def visit(
                 function(place)
             elif outcome in REFUSED:
                 refused.append(place)
+            else:
+                missed.append(place)
 
     before = own_inode()
     _in_thread(tour)
     if own_inode() != before:
         raise DumpError("this thread is in another network namespace than before")
-    return Tour(refused=tuple(refused))
+    return Tour(refused=tuple(refused), missed=tuple(missed))
 
 
 def call_in_namespace(asked: str, function: Callable[[], T]) -> T:
@@ -142,20 +146,23 @@ def given_names() -> Mapping[int, str]:
     """Inode -> name of the namespaces in RUN_NETNS; of several names the first by the alphabet.
 
     A file there that is no namespace has no say, and neither has one that is called as only sockwatch calls something.
+    No two have the same name: one that only reads like another when it is printed is none.
     """
     try:
-        names = sorted(os.listdir(RUN_NETNS), reverse=True)  # noqa: PTH208 - names, and often hundreds of them
+        names = os.listdir(RUN_NETNS)  # noqa: PTH208 - names, and often hundreds of them
     except OSError:
         return {}
     found: dict[int, str] = {}
-    for name in names:
+    holders: dict[str, int] = {}
+    for name in sorted(names, key=lambda name: (not name.isprintable(), name)):
         try:
             status = os.stat(f"{RUN_NETNS}/{name}")  # noqa: PTH116 - as above
         except OSError:
             continue
         shown = printable(name)
-        if status.st_dev == _nsfs() and is_free(shown):
-            found[status.st_ino] = shown
+        inode = status.st_ino
+        if status.st_dev == _nsfs() and is_free(shown) and holders.setdefault(shown, inode) == inode:
+            found.setdefault(inode, shown)
     return found
 
 
@@ -194,8 +201,8 @@ def _nsfs() -> int:
 
 
 def _enter(place: Place) -> int | None:
-    """Move this thread there; the errno of the last way in if none was one."""
-    reason: int | None = errno.ENOENT
+    """Move this thread there; why not if there is no way in, and of several reasons one that says that it is there."""
+    reason = errno.ENOENT
     for path in place.paths:
         try:
             with open_namespace(path, inode=place.inode) as fd:
@@ -203,7 +210,8 @@ def _enter(place: Place) -> int | None:
         except OSError as error:
             if error.errno not in VANISHED | REFUSED:
                 raise DumpError(f"cannot enter {place.name}: {error.strerror}", errno=error.errno) from error
-            reason = error.errno
+            if reason not in REFUSED:
+                reason = error.errno or reason
         else:
             return None
     return reason

@@ -92,6 +92,11 @@ class Closer:
         """Whether no further socket is kept."""
         return len(self.rows) >= self.limit
 
+    @property
+    def overfull(self) -> bool:
+        """Whether sockets without details may have been left out."""
+        return len(self.bare) >= self._most_bare
+
     def add(self, block: Block) -> None:
         """Keep these sockets, as far as there is room."""
         if self._attributes.isdisjoint(block.attributes):

@@ -312,6 +312,26 @@ def test_a_closer_look_at_one_state_changes_no_row_of_another(netns: PrivateNetn
     assert (closer.detail("skmem_rcvbuf")[known] > 0).all()
 
 
+def look_at_few(asks: Asks, limit: int | None = None) -> Dump:
+    with mock.patch.object(dump, "ESTABLISHED_LIMIT", limit or dump.ESTABLISHED_LIMIT):
+        return dump_sockets(asks, few=True)
+
+
+@pytest.mark.parametrize("limit", [None, MANY])
+def test_one_pass_over_few_sockets_brings_what_two_bring(netns: PrivateNetns, limit: int | None) -> None:
+    """Also where they prove not to be few: more than fit, with details or without."""
+    asks = Asks(
+        states=frozenset({State.CLOSE_WAIT, State.LISTEN, State.FIN_WAIT_2}), details=frozenset({"skmem_rcvbuf"})
+    )
+    one, two = netns.run(look_at_few, asks, limit), netns.run(look, asks)
+    assert rows(one.sockets) == rows(two.sockets)
+    assert one.gaps == two.gaps == ()
+    assert one.lists_bound == two.lists_bound
+    for state in State:
+        known = [~np.isnan(found.sockets.in_state(state).detail("skmem_rcvbuf")) for found in (one, two)]
+        assert known[0].sum() == known[1].sum()
+
+
 def look_at_a_part(asks: Asks, limit: int) -> Dump:
     with mock.patch.object(dump, "ESTABLISHED_LIMIT", limit):
         return dump_sockets(asks)
