@@ -10,7 +10,7 @@ import numpy as np
 
 from sockwatch.clock import Clock
 from sockwatch.diagnose.detector import Detector
-from sockwatch.diagnose.holders import Holders, worth_naming
+from sockwatch.diagnose.holders import Holders
 from sockwatch.diagnose.remember import remember
 from sockwatch.diagnose.run import diagnose, find_follow_up
 from sockwatch.diagnose.watch import Watched, watch
@@ -99,11 +99,13 @@ class Pipeline:
 
     def look(self) -> Snapshot:
         """One look with the holders of its suspects, and no verdict: what a capture holds. Raises DumpError."""
-        previous = self.snapshot
+        return self._look().current
+
+    def _look(self) -> Window:
         with self._during("collect"):
             snapshot = self._source.look(self._affordable())
         with self._during("owners"):
-            seen = Window(current=snapshot, previous=previous, history=self._history)
+            seen = Window(current=snapshot, previous=self.snapshot, history=self._history)
             wanted = find_follow_up(seen, self._detectors)
             if self._supposed:
                 wanted = FollowUp.union(wanted, find_follow_up(self._suppose(seen), self._detectors))
@@ -113,16 +115,16 @@ class Pipeline:
             asked = wanted.suspects
             naming = self._watching and self._holders.are_old(snapshot.monotonic)
             if naming:
-                asked = SocketTable.concatenate([asked, worth_naming(snapshot.sockets)])
+                asked = SocketTable.concatenate([asked, self._holders.to_ask(snapshot)])
             snapshot = self._source.follow_up(snapshot, replace(wanted, suspects=asked))
             self._failed = wanted.failed
-            self._history = remember(replace(seen, current=snapshot), wanted.suspects)
+            self._history = remember(seen.like(current=snapshot), wanted.suspects)
             if naming:
-                self._holders = Holders.seen_in(snapshot)
+                self._holders = self._holders.renewed(snapshot)
             elif self._watching:
                 snapshot = self._holders.with_gaps(snapshot)
         self.snapshot = snapshot
-        return snapshot
+        return seen.like(current=snapshot)
 
     @property
     def effort(self) -> Effort | None:
@@ -154,12 +156,10 @@ class Pipeline:
         return replace(report, gaps=(*report.gaps, *effort.gaps()), effort=effort)
 
     def _step(self) -> Report:
-        previous, history = self.snapshot, self._history
-        snapshot = self.look()
-        seen = Window(current=snapshot, previous=previous, history=history)
+        seen = self._look()
         report = self._judge(seen)
         if self._watching:
-            self.snapshot = self._holders.complete(snapshot)
+            self.snapshot = self._holders.complete(seen.current)
         if not self._supposed:
             return report
         what_if = WhatIf(

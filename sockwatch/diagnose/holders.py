@@ -13,7 +13,9 @@ from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State
 
 EVERY_SECONDS = 60.0
-"""To look the holders of ten thousand sockets up takes some 100 ms, more than all else of a poll together."""
+"""How often it is asked who holds the sockets of which that is not known."""
+BELIEVE_SECONDS = 300.0
+"""How often it is asked for all: to verify the holders of ten thousand sockets takes more than all else of a poll."""
 MOST_NAMED = 20_000
 _GAP = "owners"
 """What collect calls the gap of holders that it could not see."""
@@ -41,12 +43,29 @@ class Holders:
 
     asked_at: float = float("-inf")
     """Seconds as Snapshot.monotonic."""
+    asked_all_at: float = float("-inf")
     cookie: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
     owner: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
     processes: tuple[Process, ...] = ()
     cgroups: Mapping[int, Cgroup] = field(default_factory=dict)
     gaps: tuple[Gap, ...] = ()
     """Whose holders could not be seen."""
+
+    def to_ask(self, look: Snapshot) -> SocketTable:
+        """Whose holders are to be asked: all that are worth it, or those of which none is known."""
+        sockets = worth_naming(look.sockets)
+        if self._believes_none(look):
+            return sockets
+        return sockets.take(find_cookies(sockets.cookie, self.cookie) == NOT_THERE)
+
+    def renewed(self, look: Snapshot) -> "Holders":
+        """With what a look knows that asked for them."""
+        if self._believes_none(look):
+            return Holders.seen_in(look)
+        return replace(Holders.seen_in(self.complete(look)), asked_all_at=self.asked_all_at)
+
+    def _believes_none(self, look: Snapshot) -> bool:
+        return look.monotonic - self.asked_all_at >= BELIEVE_SECONDS
 
     @staticmethod
     def seen_in(look: Snapshot) -> "Holders":
@@ -55,6 +74,7 @@ class Holders:
         known = owner != UNKNOWN
         return Holders(
             asked_at=look.monotonic,
+            asked_all_at=look.monotonic,
             cookie=look.sockets.cookie[known],
             owner=owner[known],
             processes=look.owners.processes,

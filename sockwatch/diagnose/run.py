@@ -48,7 +48,7 @@ def diagnose(
     `failed` is FollowUp.failed: such a detector tells what it finds, with nobody named, and has failed all the same.
     """
     judging = {code: detector for code, detector in detectors.items() if detector.partly or not detector.misses(window)}
-    window = replace(window, judges={code: detector.settings for code, detector in judging.items()})
+    window = window.like(judges={code: detector.settings for code, detector in judging.items()})
     findings: list[Finding] = []
     outcomes: list[Outcome] = []
     for code, detector in detectors.items():

@@ -1,7 +1,7 @@
 """What a detector looks at: the current snapshot, the one before it, and what follows from both."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -74,8 +74,18 @@ class Window:
         then = self.previous.namespaces[number].counters.get(counter)
         return None if now is None or then is None else now - then
 
+    def like(self, **changes: Any) -> "Window":
+        """The same sockets with other owners or judges: what `once` inferred stays."""
+        other = replace(self, **changes)
+        if other.sockets is self.sockets:
+            other.__dict__["_inferred"] = self._inferred
+        return other
+
     def once(self, infer: Callable[["Window"], T]) -> T:
-        """What a function infers from this window; several detectors ask, and it is called the first time only."""
+        """What a function infers from the sockets, whoever owns and judges them.
+
+        Several detectors ask, first for their suspects and then for the verdict, and it is called the first time only.
+        """
         if infer not in self._inferred:
             self._inferred[infer] = infer(self)
         known: T = self._inferred[infer]

@@ -5,7 +5,7 @@ import pytest
 
 from builders import later, owners, process, snapshot, socket, table
 from sockwatch.diagnose import holders as module
-from sockwatch.diagnose.holders import EVERY_SECONDS, Holders, worth_naming
+from sockwatch.diagnose.holders import BELIEVE_SECONDS, EVERY_SECONDS, Holders, worth_naming
 from sockwatch.model.snapshot import UNKNOWN, Cgroup, Gap, Process, Snapshot
 from sockwatch.model.state import State
 
@@ -101,3 +101,18 @@ def test_of_too_many_only_listeners_and_one_of_each_cgroup(monkeypatch: pytest.M
     assert worth_naming(table(rows)).inode.tolist() == [1, 2, 11, 21]
     listeners = table([socket(State.LISTEN, f"10.0.0.1:{i}", inode=1 + i) for i in range(30)])
     assert np.array_equal(worth_naming(listeners).inode, np.arange(1, 7))
+
+
+def test_whose_holder_is_known_is_not_asked_for_until_it_is_time_to_verify_all() -> None:
+    first = look(1, 2, 3, held={1: [APP], 3: [APP]})
+    known = Holders().renewed(first)
+    assert Holders().to_ask(first).inode.tolist() == [1, 2, 3]
+    soon = later(look(4, 3, 2, 1), EVERY_SECONDS)
+    assert known.to_ask(soon).inode.tolist() == [4, 2]
+    known = known.renewed(replace(soon, owners=owners({4: [WEB]})))
+    assert names(known.complete(look(1, 2, 3, 4))) == ["orders-api", None, "orders-api", "nginx"]
+    assert known.asked_at == soon.monotonic
+    assert known.to_ask(later(first, BELIEVE_SECONDS - 1)).inode.tolist() == [2]
+    at_last = later(first, BELIEVE_SECONDS)
+    assert known.to_ask(at_last).inode.tolist() == [1, 2, 3]
+    assert not len(known.renewed(replace(at_last, owners=owners({}))).cookie)
