@@ -40,6 +40,7 @@ COLUMN_TYPES: Mapping[str, type[np.generic]] = {
     "autobound": np.uint8,
     "detail_row": np.int32,
 }
+_NO_ROWS: Mapping[str, NDArray[Any]] = {name: np.empty(0, dtype) for name, dtype in COLUMN_TYPES.items()}
 """Every column but the details with its type, in the order in which captures hold them."""
 
 Rows = NDArray[np.bool_] | NDArray[np.integer[Any]]
@@ -93,6 +94,8 @@ class SocketTable:
     def take(self, rows: Rows) -> Self:
         """The chosen rows, as a table; details are shared, not copied."""
         index = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows  # 9 times as fast as a mask for each column
+        if not len(index):  # what most detectors choose of a healthy host
+            return type(self)(**_NO_ROWS, details=self.details)
         chosen = {name: getattr(self, name).take(index) for name in COLUMN_TYPES}
         return type(self)(**chosen, details=self.details)
 
@@ -123,7 +126,7 @@ class SocketTable:
     @classmethod
     def empty(cls) -> Self:
         """A table without rows."""
-        return cls(**{name: np.empty(0, dtype) for name, dtype in COLUMN_TYPES.items()}, details={})
+        return cls(**_NO_ROWS, details={})
 
     @classmethod
     def concatenate(cls, tables: Sequence[Self]) -> Self:
