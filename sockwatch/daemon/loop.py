@@ -1,6 +1,7 @@
 """The daemon: one event loop for what waits (signals, HTTP, the service manager), one thread that looks."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -150,6 +151,7 @@ class Daemon:
         self._around.manager.status(told)
         if not self._ready.is_set():
             self._ready.set()
+            gc.freeze()  # what is loaded by now stays: to walk through it again and again costs milliseconds a poll
             self._around.manager.ready()
             _log.info("%s", told)
         self._web.tell()
