@@ -15,7 +15,7 @@ from sockwatch.nearest import unknown
 # numpy would start one thread a core at its first import; nothing here multiplies matrices.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-COMMANDS = ("check", "run", "top", "capture", "history", "explain", "lab", "config")
+COMMANDS = ("check", "run", "top", "capture", "history", "report", "explain", "lab", "config")
 """Each is a module of sockwatch.cli with add_parser(subparsers); only the one that is asked for is imported."""
 
 UNKNOWN = 3

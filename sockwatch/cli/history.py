@@ -31,8 +31,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
     add = parser.add_argument
     add(
         "--since",
-        type=_since,
-        default=_since(_DAY),
+        type=when,
+        default=when(_DAY),
         metavar="WHEN",
         help=f"from so long ago (30m, 24h, 7d) or from a time (2030-12-31T23:59:59Z) on; default: {_DAY}",
     )
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     from sockwatch.export.history.timeline import read_timeline, timeline_json, timeline_text
 
     now = SystemClock().unixtime()
-    since = now - options.since if isinstance(options.since, float) else options.since.timestamp()
+    since = since_when(options.since, now)
     timeline = read_timeline(History(history_file(options.config)), since, now + 1)
     if options.json:
         emit(timeline_json(timeline))
@@ -75,7 +75,12 @@ def history_file(config: Path | None) -> Path:
     return SYSTEM / FILE
 
 
-def _since(text: str) -> float | datetime:
+def since_when(since: float | datetime, now: float) -> float:
+    """The beginning, in seconds since 1970."""
+    return now - since if isinstance(since, float) else since.timestamp()
+
+
+def when(text: str) -> float | datetime:
     """Seconds ago, or a time."""
     ago = _AGO.fullmatch(text)
     if ago:

@@ -1,4 +1,7 @@
-"""HTML and SVG as values: whatever is put in is escaped there and then, and only `tag` and `join` make markup."""
+"""HTML and SVG as values: whatever is put in is escaped there and then.
+
+Only `tag`, `join` and `style_sheet` make markup.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -45,6 +48,13 @@ def tag(name: str, /, *children: Child, **attributes: str | float | bool | None)
 def join(*children: Child) -> Markup:
     """Several children beside each other; None is nothing."""
     return Markup("".join(_pieces(children)))
+
+
+def style_sheet(css: str) -> Markup:
+    """A style sheet of ours inside a page. Raises ValueError for one that could end its element."""
+    if "<" in css:
+        raise ValueError("a style sheet has no markup")
+    return Markup(f"<style>{css}</style>")
 
 
 def document(*children: Child) -> str:

@@ -1,0 +1,194 @@
+"""`sockwatch report`: one HTML file for a ticket or a post-mortem."""
+
+import argparse
+import os
+import stat
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sockwatch.cli.check import DEFAULT_CONFIG, configured_detectors
+from sockwatch.cli.history import history_file, since_when, when
+from sockwatch.cli.parser import namespace, seconds
+from sockwatch.errors import UsageError
+from sockwatch.model.printable import printable
+
+if TYPE_CHECKING:
+    from sockwatch.cli.parser import Parser
+    from sockwatch.clock import Clock
+    from sockwatch.export.html_report.story import Past, Story
+    from sockwatch.model.report import Report
+
+STDOUT = "-"
+_MOST_CAPTURES = 2
+_MOST_EVENTS = 10_000
+_EPILOG = """\
+Without --from and --since this host is looked at now. The file needs no
+network, no script and no other file; its mode is 0600, as it tells who talks
+to whom.
+
+exit code: 0 written, whatever the verdict; 3 not
+"""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
+    """Register the command."""
+    parser = subparsers.add_parser("report", help="write one HTML file for a ticket or a post-mortem", epilog=_EPILOG)
+    add = parser.add_argument
+    add("file", metavar="FILE.html", help="the file to write; - is stdout")
+    add(
+        "--from",
+        dest="captures",
+        action="append",
+        default=[],
+        metavar="CAPTURE",
+        help="tell of a capture instead; with two of them, of before and after",
+    )
+    add("--since", type=when, metavar="WHEN", help="tell of the daemon's history: 30m, 24h, 7d, or a time")
+    add("--sample", type=seconds, metavar="SECONDS", help="look twice, this far apart, so that rates exist")
+    add(
+        "--netns",
+        type=namespace,
+        metavar="WHICH",
+        help="current (default), all, a name in /run/netns, or a path such as /proc/PID/ns/net",
+    )
+    add("--config", type=Path, metavar="FILE", help=f"thresholds (default: {DEFAULT_CONFIG} if it exists)")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Look or read, and write. Raises SockwatchError."""
+    from sockwatch.cli.output import emit
+    from sockwatch.clock import SystemClock
+    from sockwatch.export.html_report.document import render_document
+
+    _refuse_contradictions(options)
+    text = render_document(_story(options, SystemClock()))
+    if options.file == STDOUT:
+        emit(text)
+    else:
+        save(Path(options.file), text.encode())
+    return 0
+
+
+def _refuse_contradictions(options: argparse.Namespace) -> None:
+    if len(options.captures) > _MOST_CAPTURES:
+        raise UsageError("--from: one capture, or two for before and after")
+    if options.captures and options.since is not None:
+        raise UsageError("--from and --since: only one of them")
+    for name in ("sample", "netns"):
+        if getattr(options, name) is not None and (options.captures or options.since is not None):
+            raise UsageError(f"--{name} looks at this host now, which --from and --since do not")
+
+
+def _story(options: argparse.Namespace, clock: "Clock") -> "Story":
+    from sockwatch.export.html_report.story import Story
+
+    made = clock.unixtime()
+    if options.since is not None:
+        path = history_file(options.config)
+        past = read_past(path, since_when(options.since, made), made + 1)
+        return Story(source=f"history {printable(str(path))}", made=made, past=past)
+    if options.captures:
+        return _of_captures(options, clock, made)
+    return _of_now(options, clock, made)
+
+
+def _of_now(options: argparse.Namespace, clock: "Clock", made: float) -> "Story":
+    from sockwatch.collect.live import LiveSource
+    from sockwatch.export.diagram import RATES
+    from sockwatch.export.html_report.story import Story
+    from sockwatch.export.rates import rates
+    from sockwatch.pipeline import Pipeline
+
+    netns = options.netns or "current"
+    pipeline = Pipeline(LiveSource(clock=clock, netns=netns), configured_detectors(options.config), clock)
+    report = pipeline.step()
+    known = {}
+    if options.sample is not None:
+        clock.wait(options.sample)
+        first, report = report, pipeline.step()
+        known = dict(rates(report, first, RATES))
+    where = "" if netns == "current" else f", namespace {printable(netns)}"
+    return Story(source=f"this host{where}", made=made, report=report, rates=known)
+
+
+def _of_captures(options: argparse.Namespace, clock: "Clock", made: float) -> "Story":
+    from sockwatch.export.diagram import RATES
+    from sockwatch.export.html_report.story import Story
+    from sockwatch.export.rates import rates
+
+    replayed = [_replay(path, options.config, clock) for path in options.captures]
+    first, last = replayed[-1][0], replayed[-1][-1]
+    before = replayed[0][-1] if len(replayed) > 1 else None
+    known = dict(rates(last, first if before is None else before, RATES))
+    names = " and ".join(printable(path) for path in options.captures)
+    return Story(source=f"capture {names}", made=made, report=last, before=before, rates=known)
+
+
+def _replay(path: str, config: Path | None, clock: "Clock") -> "list[Report]":
+    """The verdict after each look of a capture."""
+    from sockwatch.collect.capture import ReplaySource
+    from sockwatch.pipeline import Pipeline
+
+    replay = ReplaySource.open(path if path == STDOUT else Path(path))
+    pipeline = Pipeline(replay, configured_detectors(config), clock)
+    return [pipeline.step() for _ in range(replay.looks)]
+
+
+def read_past(path: Path, since: float, until: float) -> "Past":
+    """What a daemon kept in this file. Raises HistoryError."""
+    from sockwatch.errors import HistoryError
+    from sockwatch.export.history.reader import History
+    from sockwatch.export.history.timeline import read_timeline
+    from sockwatch.export.html_report.story import Past
+    from sockwatch.export.json_reader import read_finding
+
+    history = History(path)
+    timeline = read_timeline(history, since, until)
+    whole = {}
+    for past in timeline.findings:
+        for event in history.events(0.0, until, number=past.number, limit=_MOST_EVENTS):
+            if event.finding is not None:
+                try:
+                    whole[past.number] = read_finding(dict(event.finding))
+                except ValueError as error:
+                    raise HistoryError(f"{path}: {printable(str(error))}") from error
+                break
+    if timeline.span is not None:
+        since = max(since, timeline.span[0])
+    return Past(timeline=timeline, counts=history.counts(since, until), findings=whole)
+
+
+def save(path: Path, data: bytes) -> None:
+    """Write a file that only its owner can read; an older one there is replaced when all is written.
+
+    Raises UsageError where that cannot be, and leaves what was there.
+    """
+    shown = printable(str(path))
+    try:
+        # As root a rename would replace /dev/null itself, or what somebody else's symbolic link is.
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise UsageError(f"{shown}: exists and is no regular file (- is standard output)")
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        raise _cannot(shown, error) from None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=".sockwatch-", dir=path.parent)
+    except OSError as error:
+        raise _cannot(shown, error) from None
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).replace(path)
+    except OSError as error:
+        raise _cannot(shown, error) from None
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _cannot(shown: str, error: OSError | ValueError) -> UsageError:
+    return UsageError(f"{shown}: {error.strerror if isinstance(error, OSError) else error}")

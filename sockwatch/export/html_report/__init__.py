@@ -1,0 +1,1 @@
+"""One self-contained HTML file for a ticket or a post-mortem."""

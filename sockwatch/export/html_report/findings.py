@@ -1,0 +1,107 @@
+"""Findings whole: on paper nothing can be unfolded."""
+
+from collections.abc import Iterator
+
+from sockwatch.export.layout import duration, number
+from sockwatch.export.markup import Child, Markup, tag
+from sockwatch.export.web.page.parts import sign, table
+from sockwatch.export.wording import (
+    EFFECT_LABEL,
+    advice_text,
+    by_effect,
+    command,
+    evidence,
+    oldest,
+    other_end_text,
+    where,
+    who,
+)
+from sockwatch.model.finding import Effect, Finding
+
+_WORDS = {Effect.HELPS: "helps", Effect.LIMITS: "limits", Effect.NONE: "does not help"}
+
+
+def card(finding: Finding, *, note: str = "") -> Markup:
+    """All that is known of it; `note` says what became of it."""
+    head = tag(
+        "p",
+        sign(finding.severity),
+        tag("span", finding.severity.value, class_="word"),
+        tag("code", finding.name),
+        tag("span", note, class_="chip") if note else None,
+        class_="kind",
+    )
+    return tag(
+        "article",
+        head,
+        tag("h3", finding.summary),
+        tag("p", who(finding), class_="who") if who(finding) else None,
+        _remedies(finding),
+        tag("dl", [tag("div", tag("dt", name), tag("dd", said)) for name, said in _facts(finding)], class_="facts"),
+        _knobs(finding),
+        _sockets(finding),
+        class_=f"card {finding.severity.value}",
+    )
+
+
+def _remedies(finding: Finding) -> Markup | None:
+    if not finding.remedies:
+        return None
+    steps = tag("ol", [tag("li", step) for step in finding.remedies])
+    return tag("div", tag("h4", "What to do"), steps, class_="remedies")
+
+
+def _facts(finding: Finding) -> Iterator[tuple[str, Child]]:
+    known = {
+        "sockets": number(finding.count),
+        "oldest": oldest(finding),
+        "where": where(finding),
+        "other end": other_end_text(finding.other_end),
+        "why": finding.cause,
+        "command": command(finding.subject.process),
+    }
+    yield from ((name, said) for name, said in known.items() if said)
+    numbers = [
+        tag("span", name.replace("_", " "), " ", tag("b", value), class_="evidence")
+        for name, value in evidence(finding)
+    ]
+    if numbers:
+        yield "evidence", numbers
+
+
+def _knobs(finding: Finding) -> Markup | None:
+    if not finding.sysctls:
+        return None
+    items = [
+        tag(
+            "li",
+            tag("span", _WORDS[advice.effect], class_="effect"),
+            " ",
+            advice_text(advice),
+            class_=EFFECT_LABEL[advice.effect].replace(" ", "-"),
+        )
+        for advice in by_effect(finding.sysctls)
+    ]
+    return tag("ul", items, class_="knobs", aria_label="sysctls")
+
+
+def _sockets(finding: Finding) -> Markup | None:
+    if not finding.sockets:
+        return None
+    rows = [
+        (
+            row.state.label,
+            row.local,
+            row.remote,
+            "?" if row.age_seconds is None else duration(row.age_seconds),
+            number(row.recv_q),
+            number(row.send_q),
+            row.timer,
+            "-" if row.pid is None else str(row.pid),
+        )
+        for row in finding.sockets
+    ]
+    heads = ("state", "local", "remote", "age", "Recv-Q", "Send-Q", "timer", "pid")
+    some = finding.count > len(rows)
+    title = f"{number(len(rows))} of {number(finding.count)} sockets" if some else "its sockets"
+    return tag("div", tag("h4", title), table(heads, rows, caption=title, numbers=(3, 4, 5, 7)))

@@ -1,0 +1,117 @@
+"""`sockwatch report` writes one file."""
+
+import re
+import socket
+import stat
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from builders import later
+from cli.conftest import healthy_look, leaking_look
+from export.history.past import Looks
+from netns import PrivateNetns
+from reports import leak
+from sockwatch.__main__ import main
+from sockwatch.cli import history as history_command
+from sockwatch.clock import SystemClock
+from sockwatch.export.history.database import Database
+from sockwatch.export.history.reader import FILE
+from sockwatch.model.settings import HistorySettings
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def words_of(text: str) -> str:
+    """Without markup."""
+    return " ".join(re.sub(r"<style>.*?</style>|<[^>]*>", " ", text, flags=re.DOTALL).split())
+
+
+def report_here(path: str) -> tuple[int, str]:
+    with socket.create_server(("127.0.0.1", 0)):
+        return main(["report", path, "--sample", "0.1"]), Path(path).read_text(encoding="utf-8")
+
+
+def test_of_now_with_rates(tmp_path: Path) -> None:
+    with PrivateNetns() as netns:
+        code, text = netns.run(report_here, str(tmp_path / "now.html"))
+    assert code == 0
+    assert "in 1 TCP sockets" in words_of(text)
+    assert "opened 0/s" in words_of(text)
+    assert "net.ipv4.tcp_fin_timeout" in text
+
+
+def test_of_a_capture_only_for_its_owner_and_an_older_file_is_replaced(
+    run: Run, captured: Callable[..., str], tmp_path: Path
+) -> None:
+    file = tmp_path / "out" / "report.html"
+    file.parent.mkdir()
+    file.write_text("old")
+    file.chmod(0o666)
+    assert run("report", str(file), "--from", captured(leaking_look())) == (0, "", "")
+    text = words_of(file.read_text(encoding="utf-8"))
+    assert "Warning 1 warning, in 24 TCP sockets" in text
+    assert "app[812]" in text
+    assert "What to do" in text
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [path.name for path in file.parent.iterdir()] == ["report.html"]
+
+
+def test_of_two_captures_what_is_new_and_what_is_gone(run: Run, captured: Callable[..., str]) -> None:
+    healthy, leaking = captured(healthy_look()), captured(later(leaking_look(), 3600))
+    code, out, err = run("report", "-", "--from", healthy, "--from", leaking)
+    assert (code, err) == (0, "")
+    assert "new close_wait_leak/not_closed - warning, 23" in words_of(out)
+    code, out, err = run("report", "-", "--from", leaking, "--from", healthy)
+    assert (code, err) == (0, "")
+    assert "gone close_wait_leak/not_closed warning, 23 -" in words_of(out)
+    assert words_of(out).startswith("Nothing wrong: web1")
+
+
+def test_of_the_history(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history_command, "default_config", lambda: None)
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    looks = Looks(time=SystemClock().unixtime() - 3600)
+    with closing(Database(tmp_path / FILE, HistorySettings())) as database:
+        for _ in range(20):
+            database.write(looks.see(leak()))
+    code, out, err = run("report", "-", "--since", "2h")
+    assert (code, err) == (0, "")
+    assert "1 finding, 1 of them still there" in words_of(out)
+    assert "Until then restart the process" in words_of(out)
+    code, out, err = run("report", "-", "--since", "10s")
+    assert "1 finding, 1 of them still there" in words_of(out)
+
+
+def test_a_symbolic_link_is_not_followed_and_what_it_leads_to_stays(
+    run: Run, captured: Callable[..., str], tmp_path: Path
+) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_text("precious")
+    link.symlink_to(target)
+    code, out, err = run("report", str(link), "--from", captured(healthy_look()))
+    assert (code, out) == (3, "")
+    assert "exists and is no regular file" in err
+    assert target.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ([], "FILE.html"),
+        (["x", "--from", "a", "--from", "b", "--from", "c"], "one capture, or two"),
+        (["x", "--from", "a", "--since", "1h"], "--from and --since: only one"),
+        (["x", "--from", "a", "--sample", "1"], "--sample looks at this host now"),
+        (["x", "--since", "1h", "--netns", "all"], "--netns looks at this host now"),
+        (["x", "--since", "noon"], '"noon" is no time'),
+        (["x", "--from", "/nowhere"], "No such file"),
+        (["/nowhere/x"], "No such file"),
+    ],
+)
+def test_what_cannot_be_is_one_line(run: Run, words: list[str], why: str) -> None:
+    code, out, err = run("report", *words)
+    assert (code, out) == (3, "")
+    assert why in err
+    assert err.count("\n") == 1
