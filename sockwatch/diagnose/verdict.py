@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,14 @@ sockets differ."""
 ANY = "*"
 
 Evidence = dict[str, float | int | str]
+
+
+class Group(NamedTuple):
+    """The row numbers of a group."""
+
+    rows: NDArray[np.intp]
+    folded: bool
+    """Whether it is what is left of several groups, because there are more than MOST_GROUPS."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +64,7 @@ def tell(
     variant: str | None,
     severity: Severity,
     subject: Subject,
+    folded: bool = False,
     netns: int | None = None,
     held: SocketTable | None = None,
     other_end: OtherEnd | None = None,
@@ -88,6 +98,7 @@ def tell(
         variant=variant,
         severity=severity,
         subject=subject,
+        folded=folded,
         holders=guilty if len(guilty) > 1 else (),
         other_end=other_end,
         count=len(sockets),
@@ -110,8 +121,8 @@ def advise(namespace: Namespace, advice: tuple[Advice, ...]) -> tuple[SysctlAdvi
     )
 
 
-def split(*columns: Column, apart: tuple[Column, ...]) -> list[NDArray[np.intp]]:
-    """The row numbers of each group, largest first: at most MOST_GROUPS, then what is left of each value of `apart`.
+def split(*columns: Column, apart: tuple[Column, ...]) -> list[Group]:
+    """The groups, largest first: at most MOST_GROUPS, then what is left of each value of `apart`.
 
     `apart` are the columns in which no group may differ, as a finding is about one variant and one namespace.
     """
@@ -124,7 +135,11 @@ def split(*columns: Column, apart: tuple[Column, ...]) -> list[NDArray[np.intp]]
     place[left] = MOST_GROUPS + group(*(column[left] for column in apart)).index
     order = np.argsort(place, kind="stable")
     ends = np.cumsum(np.bincount(place)) if len(order) else np.empty(0, np.intp)
-    return [rows for rows in np.split(order, ends[:-1]) if len(rows)]
+    return [
+        Group(rows=rows, folded=bool((groups.index[rows] != groups.index[rows[0]]).any()))
+        for rows in np.split(order, ends[:-1])
+        if len(rows)
+    ]
 
 
 def service_end(sockets: SocketTable, serving: NDArray[np.bool_]) -> tuple[Column, ...]:

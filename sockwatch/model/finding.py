@@ -103,6 +103,8 @@ class Finding:
     evidence: Mapping[str, float | int | str] = field(default_factory=dict)
     sysctls: tuple[SysctlAdvice, ...] = ()
     sockets: tuple[SocketRow, ...] = ()
+    folded: bool = False
+    """Whether it is about what is left of more groups than findings are made of: any of them may be in it."""
 
     @property
     def name(self) -> str:

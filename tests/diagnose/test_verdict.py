@@ -49,7 +49,7 @@ def told(telling: Telling = TELLING, *, known: bool = True, inodes: tuple[int, .
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 60), st.integers(0, 1)), max_size=200))
 def test_split_gives_every_row_to_one_group_and_never_mixes_what_is_apart(rows: list[tuple[int, int, int]]) -> None:
     apart, key, other = np.array(rows, np.int32).reshape(-1, 3).T
-    groups = split(key, other, apart=(apart,))
+    groups = [rows for rows, _ in split(key, other, apart=(apart,))]
     assert sorted(np.concatenate([*groups, np.empty(0, np.intp)]).tolist()) == list(range(len(rows)))
     assert all(len(group) and len(set(apart[group])) == 1 for group in groups)
     exact = {(a, k, o): rows.count((a, k, o)) for a, k, o in rows}
@@ -63,13 +63,14 @@ def test_split_leaves_the_smallest_together_for_each_value_of_what_is_apart() ->
     sizes = [*range(30, 10, -1), 3, 2, 2, 1]
     key = np.repeat(np.arange(len(sizes)), sizes)
     groups = split(key, apart=(key == 22,))
-    assert [len(group) for group in groups] == [*range(30, 10, -1), 6, 2]
-    assert set(key[groups[20]].tolist()) == {20, 21, 23}
+    assert [len(rows) for rows, _ in groups] == [*range(30, 10, -1), 6, 2]
+    assert set(key[groups[20].rows].tolist()) == {20, 21, 23}
+    assert [folded for _, folded in groups] == [*[False] * 20, True, False]  # the last one is a group of its own
 
 
 def test_split_keeps_the_rows_of_a_group_in_their_order() -> None:
     groups = split(np.array([5, 6, 5, 6, 5]), apart=(np.zeros(5, np.int8),))
-    assert [group.tolist() for group in groups] == [[0, 2, 4], [1, 3]]
+    assert [rows.tolist() for rows, _ in groups] == [[0, 2, 4], [1, 3]]
 
 
 def test_the_oldest_holder_is_the_process_and_all_are_holders() -> None:

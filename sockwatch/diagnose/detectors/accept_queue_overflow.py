@@ -99,7 +99,7 @@ def detect(window: Window, settings: Settings) -> Iterator[Finding]:
     del settings  # a full queue turns connections away at any age
     listeners, drops = _overflowing(window)
     capped = _capped_by_somaxconn(window, listeners)
-    for rows in split(
+    for rows, folded in split(
         listeners.src_hi, listeners.src_lo, listeners.sport, listeners.send_q, apart=(capped, listeners.netns)
     ):
         group = listeners.take(rows)
@@ -118,6 +118,7 @@ def detect(window: Window, settings: Settings) -> Iterator[Finding]:
             group,
             TELLINGS[name],
             code=CODE,
+            folded=folded,
             variant=name,
             severity=Severity.CRITICAL if full else Severity.WARNING,
             subject=where,

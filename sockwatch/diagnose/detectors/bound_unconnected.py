@@ -89,7 +89,7 @@ def detect(window: Window, settings: BoundSettings) -> Iterator[Finding]:
     holders = window.owners.of(sockets)
     remote = sockets.dport != 0
     ends = (np.where(remote, sockets.dst_hi, 0), np.where(remote, sockets.dst_lo, 0), sockets.dport)
-    for rows in split(holders, *ends, apart=(remote, sockets.netns)):
+    for rows, folded in split(holders, *ends, apart=(remote, sockets.netns)):
         group = sockets.take(rows)
         evidence: Evidence = {"ports": len(np.unique(group.sport))}
         many = False
@@ -107,6 +107,7 @@ def detect(window: Window, settings: BoundSettings) -> Iterator[Finding]:
             group,
             TELLING,
             code=CODE,
+            folded=folded,
             variant=None,
             severity=Severity.WARNING if many else Severity.INFO,
             subject=subject(window, group, remote=bool(remote[rows[0]])),

@@ -172,7 +172,7 @@ def detect(window: Window, settings: Settings) -> Iterator[Finding]:
     variant = _variants(sockets)
     queued = variant == NEVER_ACCEPTED
     keys = (*service_end(sockets, stuck.serving | queued), *_listener(window, sockets, queued))
-    for rows in split(window.owners.of(sockets), *keys, apart=(variant, sockets.netns)):
+    for rows, folded in split(window.owners.of(sockets), *keys, apart=(variant, sockets.netns)):
         counted, certain = settle(ages.take(rows), settings.min_age)
         chosen = rows[counted]
         name = VARIANTS[variant[rows[0]]]
@@ -186,6 +186,7 @@ def detect(window: Window, settings: Settings) -> Iterator[Finding]:
             group,
             TELLINGS.get(told, TELLINGS[name]),
             code=CODE,
+            folded=folded,
             variant=name,
             severity=Severity.CRITICAL if soon else severity(certain=certain),
             subject=subject(window, group),

@@ -108,7 +108,7 @@ def detect(window: Window, settings: RepeatSettings) -> Iterator[Finding]:
     serving = role.serves(window.current, sockets, role.lasting_roles(window, sockets))
     ends = find_ends(window.current, sockets)
     keys = (window.owners.of(sockets), *service_end(sockets, serving), sockets.src_hi, sockets.src_lo)
-    for rows in split(*keys, apart=(sockets.state, sockets.netns)):
+    for rows, folded in split(*keys, apart=(sockets.state, sockets.netns)):
         group = sockets.take(rows)
         name = State(int(group.state[0])).label
         about = subject(window, group)
@@ -122,6 +122,7 @@ def detect(window: Window, settings: RepeatSettings) -> Iterator[Finding]:
             group,
             TELLINGS[ZERO_WINDOW if waiting else name],
             code=CODE,
+            folded=folded,
             variant=name,
             severity=silence.severity(settings, share=share, count=len(group), serving=serves),
             subject=about,

@@ -90,7 +90,7 @@ def detect(window: Window, settings: UnansweredSettings) -> Iterator[Finding]:
     local = peer_is_local(window.current, sockets)
     nearby = _to_the_same(window, sockets)
     keys = (sockets.src_hi, sockets.src_lo, sockets.dst_hi, sockets.dst_lo, sockets.dport)
-    for rows in split(window.owners.of(sockets), *keys, apart=(sockets.netns,)):
+    for rows, folded in split(window.owners.of(sockets), *keys, apart=(sockets.netns,)):
         sure = ages.take(rows).surely(limits[rows])
         if not sure.any() and len(rows) < settings.attempts:
             continue
@@ -107,6 +107,7 @@ def detect(window: Window, settings: UnansweredSettings) -> Iterator[Finding]:
             group,
             TELLING,
             code=CODE,
+            folded=folded,
             variant=None,
             severity=Severity.WARNING if warns else Severity.INFO,
             subject=about,

@@ -134,7 +134,7 @@ def detect(window: Window, settings: DeadPeerSettings) -> Iterator[Finding]:
     serving = role.serves(window.current, sockets, role.lasting_roles(window, sockets))
     ends = find_ends(window.current, sockets)
     keys = (window.owners.of(sockets), *service_end(sockets, serving), sockets.src_hi, sockets.src_lo)
-    for alike in split(*keys, apart=(variant, sockets.netns)):
+    for alike, folded in split(*keys, apart=(variant, sockets.netns)):
         counted, certain = settle(ages.take(alike), limits[alike])
         rows = alike[counted]
         group = sockets.take(rows)
@@ -147,6 +147,7 @@ def detect(window: Window, settings: DeadPeerSettings) -> Iterator[Finding]:
             group,
             TELLINGS[name],
             code=CODE,
+            folded=folded,
             variant=name,
             severity=silence.severity(settings, share=share, count=len(group), serving=serves)
             if certain

@@ -127,7 +127,7 @@ def detect(window: Window, settings: StuckSettings) -> Iterator[Finding]:
     serving = role.serves(window.current, sockets, role.lasting_roles(window, sockets))
     source = tuple(np.where(orphaned, column, 0) for column in (sockets.src_hi, sockets.src_lo))
     keys = (window.owners.of(sockets), *service_end(sockets, serving), *source)
-    for rows in split(*keys, apart=(orphaned, sockets.netns)):
+    for rows, folded in split(*keys, apart=(orphaned, sockets.netns)):
         counted, certain = settle(ages.take(rows), _min_ages(window, sockets.take(rows), settings))
         stuck, stuck_ages = sockets.take(rows[counted]), ages.take(rows[counted])
         name = VARIANTS[int(orphaned[rows[0]])]
@@ -143,6 +143,7 @@ def detect(window: Window, settings: StuckSettings) -> Iterator[Finding]:
             stuck,
             TELLINGS[name],
             code=CODE,
+            folded=folded,
             variant=name,
             severity=severity,
             subject=subject(window, stuck),

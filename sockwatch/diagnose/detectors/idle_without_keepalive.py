@@ -77,7 +77,7 @@ def detect(window: Window, settings: IdleSettings) -> Iterator[Finding]:
     sockets, ages = _idle(window, settings)
     serving = role.serves(window.current, sockets, role.lasting_roles(window, sockets))
     gone = peer_is_local(window.current, sockets)
-    for rows in split(window.owners.of(sockets), *service_end(sockets, serving), apart=(sockets.netns,)):
+    for rows, folded in split(window.owners.of(sockets), *service_end(sockets, serving), apart=(sockets.netns,)):
         group = sockets.take(rows)
         evidence: Evidence = {"peer_gone": int(gone[rows].sum())} if gone[rows].any() else {}
         yield tell(
@@ -85,6 +85,7 @@ def detect(window: Window, settings: IdleSettings) -> Iterator[Finding]:
             group,
             TELLING,
             code=CODE,
+            folded=folded,
             variant=None,
             severity=Severity.INFO,
             subject=subject(window, group),

@@ -106,7 +106,7 @@ def suspects(window: Window, settings: TheftSettings) -> SocketTable:
 
 def _listeners(window: Window) -> Iterator[Finding]:
     listeners = _listening_in_range(window)
-    for rows in split(listeners.sport, window.owners.of(listeners), apart=(listeners.netns,)):
+    for rows, folded in split(listeners.sport, window.owners.of(listeners), apart=(listeners.netns,)):
         in_range = listeners.take(rows)
         where = subject(window, in_range, remote=False)
         yield tell(
@@ -114,6 +114,7 @@ def _listeners(window: Window) -> Iterator[Finding]:
             in_range,
             TELLINGS["listener"],
             code=CODE,
+            folded=folded,
             variant="listener",
             severity=Severity.INFO,
             subject=where,
@@ -128,7 +129,7 @@ def _listeners(window: Window) -> Iterator[Finding]:
 
 def _targets(window: Window, settings: TheftSettings) -> Iterator[Finding]:
     tried = _tried(window, settings)
-    for rows in split(tried.dst_hi, tried.dst_lo, tried.dport, apart=(tried.netns,)):
+    for rows, folded in split(tried.dst_hi, tried.dst_lo, tried.dport, apart=(tried.netns,)):
         clients = tried.take(rows)
         certain = bool(clients.is_in_state(State.SYN_SENT).any())
         where = subject(window, clients)
@@ -140,6 +141,7 @@ def _targets(window: Window, settings: TheftSettings) -> Iterator[Finding]:
             clients,
             TELLINGS["target"],
             code=CODE,
+            folded=folded,
             variant="target",
             severity=Severity.WARNING if certain else Severity.INFO,
             subject=where,

@@ -107,7 +107,7 @@ def detect(window: Window, settings: Settings) -> Iterator[Finding]:
     ages = age.ages(window, sockets)
     gone = sockets.is_in_state(State.TIME_WAIT)
     keys = (window.owners.of(sockets), sockets.src_hi, sockets.src_lo, sockets.sport)
-    for rows in split(*keys, apart=(gone, sockets.netns)):
+    for rows, folded in split(*keys, apart=(gone, sockets.netns)):
         group = sockets.take(rows)
         name = VARIANTS[int(gone[rows[0]])]
         where = subject(window, group)
@@ -118,6 +118,7 @@ def detect(window: Window, settings: Settings) -> Iterator[Finding]:
             group,
             TELLINGS[f"{name}_bound" if evidence.get("drawn_by") == "nobody" else name],
             code=CODE,
+            folded=folded,
             variant=name,
             severity=Severity.WARNING,
             subject=where,

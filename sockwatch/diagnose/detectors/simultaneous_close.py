@@ -61,7 +61,7 @@ def detect(window: Window, settings: Settings) -> Iterator[Finding]:
     last_ack, last_data = (sockets.detail(name) / 1e3 for name in ("last_ack_recv", "last_data_recv"))
     ages = Ages(lower=last_ack, upper=last_data)
     serving = role.serves(window.current, sockets)
-    for rows in split(window.owners.of(sockets), *service_end(sockets, serving), apart=(sockets.netns,)):
+    for rows, folded in split(window.owners.of(sockets), *service_end(sockets, serving), apart=(sockets.netns,)):
         group = sockets.take(rows)
         evidence: Evidence = {"retransmits_max": int(group.retransmits.max())}
         yield tell(
@@ -69,6 +69,7 @@ def detect(window: Window, settings: Settings) -> Iterator[Finding]:
             group,
             TELLING,
             code=CODE,
+            folded=folded,
             variant=None,
             severity=Severity.INFO,
             subject=subject(window, group),

@@ -84,13 +84,14 @@ def detect(window: Window, settings: Settings) -> Iterator[Finding]:
     opened = window.once(_opened)
     sockets = opened.sockets
     ends = (sockets.src_hi, sockets.src_lo, sockets.dst_hi, sockets.dst_lo)
-    for rows in split(window.owners.of(sockets), *ends, apart=(sockets.netns,)):
+    for rows, folded in split(window.owners.of(sockets), *ends, apart=(sockets.netns,)):
         group = sockets.take(rows)
         yield tell(
             window,
             group,
             TELLING,
             code=CODE,
+            folded=folded,
             variant=None,
             severity=Severity.INFO,
             subject=subject(window, group),

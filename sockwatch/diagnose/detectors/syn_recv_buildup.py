@@ -143,8 +143,8 @@ def detect(window: Window, settings: BuildupSettings) -> Iterator[Finding]:
     """At most one finding per listener."""
     requests = _half_open(window.sockets)
     ages = _ages(window, requests)
-    for rows in split(*_listening(window, requests), apart=(requests.netns,)):
-        yield from _judge(window, settings, requests.take(rows), ages.take(rows))
+    for rows, folded in split(*_listening(window, requests), apart=(requests.netns,)):
+        yield from _judge(window, settings, requests.take(rows), ages.take(rows), folded=folded)
 
 
 def suspects(window: Window, settings: BuildupSettings) -> SocketTable:
@@ -152,7 +152,7 @@ def suspects(window: Window, settings: BuildupSettings) -> SocketTable:
     requests = _half_open(window.sockets)
     ages = _ages(window, requests)
     wanted = []
-    for rows in split(*_listening(window, requests), apart=(requests.netns,)):
+    for rows, _ in split(*_listening(window, requests), apart=(requests.netns,)):
         chosen = requests.take(rows)
         variant = _variant(window, settings, chosen, ages.take(rows))
         if variant is not None:
@@ -160,7 +160,9 @@ def suspects(window: Window, settings: BuildupSettings) -> SocketTable:
     return SocketTable.concatenate(wanted)
 
 
-def _judge(window: Window, settings: BuildupSettings, requests: SocketTable, ages: Ages) -> Iterator[Finding]:
+def _judge(
+    window: Window, settings: BuildupSettings, requests: SocketTable, ages: Ages, *, folded: bool
+) -> Iterator[Finding]:
     variant = _variant(window, settings, requests, ages)
     if variant is None:
         return
@@ -187,6 +189,7 @@ def _judge(window: Window, settings: BuildupSettings, requests: SocketTable, age
         requests,
         TELLINGS[variant],
         code=CODE,
+        folded=folded,
         variant=variant,
         severity=Severity.CRITICAL if refuses else severity(certain=certain),
         subject=where,

@@ -213,7 +213,7 @@ def _on_listeners(window: Window, settings: BuildupSettings) -> SocketTable:
 
 def _server_side(window: Window, settings: BuildupSettings) -> Iterator[Finding]:
     on_listeners = _on_listeners(window, settings)
-    for rows in split(on_listeners.sport, apart=(on_listeners.netns,)):
+    for rows, folded in split(on_listeners.sport, apart=(on_listeners.netns,)):
         waiting = on_listeners.take(rows)
         ages = age.ages(window, waiting)
         if (ages.oldest or 0) < min(settings.min_age, TIME_WAIT_SECONDS / 2):
@@ -224,6 +224,7 @@ def _server_side(window: Window, settings: BuildupSettings) -> Iterator[Finding]
             waiting,
             TELLINGS["server_side"],
             code=CODE,
+            folded=folded,
             variant="server_side",
             severity=Severity.INFO,
             subject=where,
@@ -275,7 +276,7 @@ def _bind_blocked(window: Window) -> Iterator[Finding]:
     services = sockets.take(rows[~of_others])
     to_itself = (services.src_lo == services.dst_lo) & (services.src_hi == services.dst_hi)
     services = services.take(~to_itself | (services.sport != services.dport))
-    for rows in split(services.sport, apart=(services.netns,)):
+    for rows, folded in split(services.sport, apart=(services.netns,)):
         waiting = services.take(rows)
         ages = age.ages(window, waiting)
         where = subject(window, waiting, remote=False)
@@ -284,6 +285,7 @@ def _bind_blocked(window: Window) -> Iterator[Finding]:
             waiting,
             TELLINGS["bind_blocked"],
             code=CODE,
+            folded=folded,
             variant="bind_blocked",
             severity=Severity.INFO,
             subject=where,

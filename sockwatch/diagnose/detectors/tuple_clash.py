@@ -119,7 +119,7 @@ def _tell(
     window: Window, sockets: SocketTable, telling: Telling, before: NDArray[np.uint8] | None = None
 ) -> Iterator[Finding]:
     serving = role.serves(window.current, sockets)
-    for rows in split(window.owners.of(sockets), *service_end(sockets, serving), apart=(sockets.netns,)):
+    for rows, folded in split(window.owners.of(sockets), *service_end(sockets, serving), apart=(sockets.netns,)):
         chosen = sockets.take(rows)
         states = chosen.state if before is None else before[rows]
         evidence: Evidence = {"state_of_the_old": State(int(np.bincount(states).argmax())).label}
@@ -135,6 +135,7 @@ def _tell(
             chosen,
             telling,
             code=CODE,
+            folded=folded,
             variant=None,
             severity=Severity.WARNING if seen else Severity.INFO,
             subject=subject(window, chosen),

@@ -90,7 +90,7 @@ def detect(window: Window, settings: DropSettings) -> Iterator[Finding]:
     """One finding per local address and port, or per process and remote end for connected sockets."""
     sockets, dropped, full = _losing(window, settings)
     connected = sockets.dport != 0
-    for rows in split(
+    for rows, folded in split(
         np.where(connected, window.owners.of(sockets), 0),
         np.where(connected, sockets.dport, sockets.sport),
         np.where(connected, sockets.dst_hi, sockets.src_hi),
@@ -105,6 +105,7 @@ def detect(window: Window, settings: DropSettings) -> Iterator[Finding]:
             group,
             TELLING,
             code=CODE,
+            folded=folded,
             variant=None,
             severity=Severity.WARNING,
             subject=where,

@@ -97,7 +97,7 @@ def detect(window: Window, settings: SilenceSettings) -> Iterator[Finding]:
     serving = role.serves(window.current, sockets, role.lasting_roles(window, sockets))
     ends = find_ends(window.current, sockets)
     keys = (window.owners.of(sockets), *service_end(sockets, serving), sockets.src_hi, sockets.src_lo)
-    for rows in split(*keys, apart=(sockets.netns,)):
+    for rows, folded in split(*keys, apart=(sockets.netns,)):
         group = sockets.take(rows)
         about = subject(window, group)
         serves = bool(serving[rows].all())
@@ -111,6 +111,7 @@ def detect(window: Window, settings: SilenceSettings) -> Iterator[Finding]:
             group,
             TELLING,
             code=CODE,
+            folded=folded,
             variant=None,
             severity=Severity.WARNING if readers.here.any() else ordinary,
             subject=about,

@@ -57,9 +57,16 @@ _GROUPED: Mapping[tuple[str, str | None], _Grouped] = {
 
 
 def identity_of(finding: Finding, ports: PortRange = None) -> AlertIdentity:
-    """The identity; `ports` is the namespace's ip_local_port_range, which tells a client's port from a service's."""
+    """The identity; `ports` is the namespace's ip_local_port_range, which tells a client's port from a service's.
+
+    What was folded has no ends and no process: those that it shows are of one of many, and of another one soon.
+    """
     subject = finding.subject
     process = subject.process
+    if finding.folded:
+        return AlertIdentity(
+            code=finding.code, variant=finding.variant or "", netns=subject.netns, local=ANY, remote=ANY
+        )
     local, remote = _ends(finding, ports)
     return AlertIdentity(
         code=finding.code,

@@ -36,11 +36,16 @@ def sightings(report: Report, known: Iterable[AlertIdentity]) -> dict[AlertIdent
 def is_unknown(report: Report, identity: AlertIdentity, hidden: int) -> bool:
     """Whether the look could not tell whether this is over: its detector or its namespace was not looked at.
 
+    Where smaller groups were folded into one finding, what has no finding of its own may be in that one.
     A namespace that is missing from the report is gone, unless a gap names it, or the gaps count more hidden ones than
     the `hidden` of the look that saw this last.
     """
     for outcome in report.outcomes:
         if outcome.code == identity.code and outcome.result in {Result.FAILED, Result.NO_DATA}:
+            return True
+    place = (identity.code, identity.variant, identity.netns)
+    for finding in report.findings:
+        if finding.folded and place == (finding.code, finding.variant or "", finding.subject.netns):
             return True
     if any(counts.namespace.name == identity.netns for counts in report.namespaces):
         return False
@@ -59,7 +64,7 @@ def _add(sighting: Sighting, finding: Finding) -> Sighting:
 
 def _renamed(seen: dict[AlertIdentity, Sighting], known: set[AlertIdentity]) -> dict[AlertIdentity, Sighting]:
     """The sightings with the identity under which their alert is known already."""
-    new = _by_place(identity for identity in seen if identity not in known)
+    new = _by_place(identity for identity in seen if identity not in known and not seen[identity].finding.folded)
     unseen = _by_place(identity for identity in known if identity not in seen)
     names: dict[AlertIdentity, AlertIdentity] = {}
     for place, identities in new.items():

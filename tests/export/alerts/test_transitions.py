@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 
-from builders import process
+from builders import process, socket, window
 from export.alerts.looks import Looker
 from reports import TIME, failed, leak, overflow, report
+from sockwatch.diagnose.detectors.close_wait_leak import DETECTOR as LEAK
+from sockwatch.diagnose.verdict import MOST_GROUPS
 from sockwatch.export.alerts.book import AlertBook
 from sockwatch.export.alerts.identity import identity_of
 from sockwatch.export.alerts.state import decode, encode
@@ -20,6 +22,7 @@ from sockwatch.model.finding import Finding, Severity, Subject
 from sockwatch.model.report import Outcome, Result
 from sockwatch.model.settings import AlertSettings, Silence
 from sockwatch.model.snapshot import Gap
+from sockwatch.model.state import State
 
 FIRING, RESOLVED = "firing close_wait_leak/not_closed", "resolved close_wait_leak/not_closed"
 CRITICAL = leak(severity=Severity.CRITICAL)
@@ -36,6 +39,21 @@ def firing(looker: Looker, *findings: Finding) -> Looker:
 def gone(looker: Looker, looks: int, *findings: Finding) -> list[str]:
     """Everything that is told in so many looks."""
     return [line for _ in range(looks) for line in looker.see(*findings)]
+
+
+def stuck(number: int, local: str, name: str) -> dict[str, Any]:
+    """A connection that this process has not closed for five minutes."""
+    ages = {"last_ack_recv": 300e3, "last_data_recv": 300e3}
+    remote = f"10.1.{number // 250 % 250}.{1 + number // 62500}:{40000 + number % 250}"
+    return socket(State.CLOSE_WAIT, local, remote, inode=1_000_000 + number, uid=len(name), recv_q=0, **ages)
+
+
+def leaks_of(rows: list[dict[str, Any]]) -> list[Finding]:
+    """What is found about them; each user has one process."""
+    of = {3: process(812, "app"), 4: process(900, "spam")}
+    listeners = [socket(State.LISTEN, f"0.0.0.0:{port}", inode=port) for port in (8080, *range(2000, 2025))]
+    seen = window(*listeners, *rows, holders={row["inode"]: [of[row["uid"]]] for row in rows})
+    return list(LEAK.detect(seen, LEAK.settings))
 
 
 def book(**fields: Any) -> Looker:
@@ -213,6 +231,33 @@ def test_namespaces_that_are_always_hidden_keep_no_other_one_alive() -> None:
     assert [line for _ in range(7) for line in looker.see(gaps=[hidden])] == [RESOLVED]
 
 
+def test_who_is_pushed_into_what_is_left_of_many_groups_is_not_over() -> None:
+    app = [stuck(i, "10.0.0.1:8080", "app") for i in range(11)]
+    others = [stuck(100 * port + i, f"10.0.0.1:{port}", "spam") for port in range(2000, 2025) for i in range(12)]
+    looker = firing(Looker(), *leaks_of(app))
+    alone = looker.only
+    for _ in range(20):
+        found = leaks_of(app + others)
+        assert len(found) == MOST_GROUPS + 1
+        told = looker.see(*found)
+        assert RESOLVED not in told
+    assert alone.identity in {alert.identity for alert in looker.last.alerts}
+    folded = [alert for alert in looker.last.alerts if alert.identity.local == "*:*"]
+    assert [(alert.identity.process, alert.count) for alert in folded] == [("", 5 * 12 + 11)]
+    assert gone(looker, 6, *leaks_of(others[: 12 * 20])) == []
+    assert sorted(looker.see(*leaks_of(others[: 12 * 20]))) == [RESOLVED, RESOLVED]
+
+
+def test_what_is_folded_elsewhere_says_nothing_of_this_place() -> None:
+    looker = firing(Looker(), leak())
+    elsewhere = (
+        leak(folded=True, variant="data_unread"),
+        leak(folded=True, subject=replace(leak().subject, netns="box")),
+        leak(folded=True, code="dead_peer"),
+    )
+    assert RESOLVED in gone(looker, 7, *elsewhere)
+
+
 def test_what_could_not_be_seen_keeps_pending() -> None:
     looker = Looker()
     gone(looker, 3, leak())
@@ -304,7 +349,7 @@ def test_two_looks_apart_say_nothing_of_the_time_between_if_one_was_before_a_res
     looker = Looker(book=AlertBook(AlertSettings(), path))
     for _ in range(3):
         looker.see(leak())
-        looker.book.save()
+        looker.save()
     looker.book = AlertBook(AlertSettings(), path)
     assert looker.see(leak(), after=5000) == []
     assert looker.see(leak()) == [FIRING]
