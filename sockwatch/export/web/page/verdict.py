@@ -60,6 +60,8 @@ def freshness(shown: Shown, age: float) -> Markup:
         tag("span", f"{duration(age)} ago", id="age"),
         f", every {duration(poll.interval) if poll.interval >= 1 else f'{poll.interval:g} s'}",
         id="freshness",
+        data_age=f"{age:.2f}",
+        data_stale_after=f"{stale_after(shown):.2f}",
         class_="freshness",
     )
 

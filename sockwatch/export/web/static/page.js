@@ -55,7 +55,12 @@ function localize(root) {
 
 // ---- how old it is
 
-const age = { looked: null, staleAfter: Infinity };
+// As the page came; without any news it grows old all the same.
+const born = byId("freshness")?.dataset;
+const age = {
+  looked: born ? performance.now() - Number(born.age) * 1000 : null,
+  staleAfter: born ? Number(born.staleAfter) : Infinity,
+};
 
 function duration(seconds) {
   if (seconds < 120) return `${Math.floor(seconds)} s`;
