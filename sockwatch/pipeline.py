@@ -105,7 +105,7 @@ class Pipeline:
         with self._during("collect"):
             snapshot = self._source.look(self._affordable())
         with self._during("owners"):
-            seen = Window(current=snapshot, previous=self.snapshot, history=self._history)
+            seen = Window(current=snapshot, previous=self.snapshot, history=self._history, holders=self._holders)
             wanted = find_follow_up(seen, self._detectors)
             if self._supposed:
                 wanted = FollowUp.union(wanted, find_follow_up(self._suppose(seen), self._detectors))

@@ -293,6 +293,7 @@ def test_who_watches_asks_for_unknown_holders_once_a_minute_and_for_all_of_them_
     assert held == [[2, 5]] * 5
     assert [window.owners.inodes.tolist() for window in seen] == [[2, 5], [5], [5], [5], [2, 5]]
     assert [len(window.history) for window in seen] == [0, 1, 1, 1, 1], "only suspects are remembered"
+    assert [len(window.holders.cookie) for window in seen] == [0, 2, 2, 2, 2], "and the holders of all that were asked"
     assert gaps == [(Gap(what="owners", why="not root"),)] * 5
 
 

@@ -118,6 +118,7 @@ def describe(
         pod=place.pod,
         fds=count_fds(folder) or fds,
         fd_limit=_parse_fd_limit(limits),
+        since_boot=stat.start_ticks / _TICKS,
     )
 
 

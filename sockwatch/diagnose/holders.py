@@ -38,7 +38,8 @@ def worth_naming(sockets: SocketTable) -> SocketTable:
 class Holders:
     """Who held which socket when that was last asked: `owner` is an index in `processes`.
 
-    A socket that has its cookie still is believed to be held by the same process: no verdict rests on that.
+    A socket that has its cookie still is believed to be held by the same process. Of sockets without a file, whoever
+    they are named after is named with a confidence; no verdict rests on it.
     """
 
     asked_at: float = float("-inf")
@@ -61,8 +62,9 @@ class Holders:
     def renewed(self, look: Snapshot) -> "Holders":
         """With what a look knows that asked for them."""
         if self._believes_none(look):
-            return Holders.seen_in(look)
-        return replace(Holders.seen_in(self.complete(look)), asked_all_at=self.asked_all_at)
+            return Holders.seen_in(look).after(self, look)
+        renewed = Holders.seen_in(self.complete(look)).after(self, look)
+        return replace(renewed, asked_all_at=self.asked_all_at)
 
     def _believes_none(self, look: Snapshot) -> bool:
         return look.monotonic - self.asked_all_at >= BELIEVE_SECONDS
@@ -81,6 +83,27 @@ class Holders:
             # Who is in them is told by place in the list of another look.
             cgroups={number: replace(cgroup, processes=()) for number, cgroup in look.owners.cgroups.items()},
             gaps=tuple(gap for gap in look.gaps if gap.what == _GAP),
+        )
+
+    def of(self, sockets: SocketTable) -> NDArray[np.int32]:
+        """For each socket the index in `processes` of who held it, or UNKNOWN; by its cookie, also without a file."""
+        place = find_cookies(self.cookie, sockets.cookie)
+        known = np.flatnonzero(place != NOT_THERE)
+        owner = np.full(len(sockets), UNKNOWN, np.int32)
+        owner[place[known]] = self.owner[known]
+        return owner
+
+    def after(self, before: "Holders", look: Snapshot) -> "Holders":
+        """These, and those of before whose sockets have lost their file since, and are still there."""
+        place = find_cookies(before.cookie, look.sockets.cookie)
+        there = np.flatnonzero(place != NOT_THERE)
+        there = there[look.sockets.inode[place[there]] == 0][:MOST_NAMED]
+        used, owner = np.unique(before.owner[there], return_inverse=True)
+        return replace(
+            self,
+            cookie=np.concatenate([self.cookie, before.cookie[there]]),
+            owner=np.concatenate([self.owner, (owner + len(self.processes)).astype(np.int32)]),
+            processes=(*self.processes, *(before.processes[i] for i in used.tolist())),
         )
 
     def are_old(self, monotonic: float) -> bool:

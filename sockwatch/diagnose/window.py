@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
+from sockwatch.diagnose.holders import Holders
 from sockwatch.model.history import History
 from sockwatch.model.snapshot import Namespace, Owners, Snapshot
 from sockwatch.model.sockets import SocketTable
@@ -25,6 +26,8 @@ class Window:
     previous: Snapshot | None = None
     history: History = field(default_factory=History)
     """What the looks before this one left."""
+    holders: Holders = field(default_factory=Holders)
+    """Who held what when that was last asked for all sockets; empty where nobody watches."""
     judges: Mapping[str, Any] | None = None
     """The settings of each detector that judges this window, by its code; None means all of them with their defaults.
 

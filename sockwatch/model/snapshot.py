@@ -115,6 +115,8 @@ class Cgroup:
 class Process:
     """A process that holds sockets. `started` is seconds since 1970; pid and started together are its identity.
 
+    `since_boot` is its start as Snapshot.monotonic counts, which setting a clock does not move; None in older captures.
+
     Names are what the process chose, made printable: untrusted. `command` is the command line as a shell would take it,
     what looks like a secret left out; `user` a name, or a uid in digits. Unit, container and pod are those of Cgroup.
     `fds` and `fd_limit` are how many files it has open and may have (RLIMIT_NOFILE, soft). None is what could not be
@@ -133,6 +135,11 @@ class Process:
     pod: str | None = None
     fds: int | None = None
     fd_limit: int | None = None
+    since_boot: float | None = None
+
+    def age(self, look: "Snapshot") -> float:
+        """Seconds that it had run when a look began."""
+        return look.time - self.started if self.since_boot is None else look.monotonic - self.since_boot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

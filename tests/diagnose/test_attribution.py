@@ -8,6 +8,7 @@ import pytest
 from builders import later, process, snapshot, socket, window
 from sockwatch.diagnose.age import Ages
 from sockwatch.diagnose.attribution import Attribution, attribute
+from sockwatch.diagnose.holders import Holders
 from sockwatch.diagnose.registry import load_detectors
 from sockwatch.diagnose.remember import remember
 from sockwatch.diagnose.role import listeners_of
@@ -114,10 +115,79 @@ def test_a_holder_that_started_after_the_socket_inherited_it() -> None:
     assert told(look, 99.0).evidence == {}, "both may have opened it"
     orphaned = snapshot(at(State.CLOSE_WAIT, inode=1), holders={1: [young]})
     assert told(orphaned, 300.0).evidence == {
+        "confidence": "medium",
         "created_by": "a process that does not hold them any more",
         "inherited_by": "helper[100]",
     }
     assert told(orphaned, 101.0).evidence == {}, "the start is known to a second"
+
+
+def test_each_socket_is_judged_by_its_own_holders() -> None:
+    """22 programs with a socket each, all opened by themselves, in the group of what is left."""
+    apps = [started(f"app{i}", 1000 - 40 * i) for i in range(22)]
+    rows = [at(State.CLOSE_WAIT, inode=i + 1) for i in range(22)]
+    seen = window(*rows, holders={i + 1: [app] for i, app in enumerate(apps)})
+    lower = np.array([1000 - 40 * i - 10.0 for i in range(22)])
+    aged = Ages(lower=lower, upper=np.full(22, np.nan))
+    assert attribute(seen, seen.sockets, seen.sockets, aged).evidence == {}
+    child = started("child", 20)
+    both = window(*rows, holders={i + 1: [app, *([child] if i == 3 else [])] for i, app in enumerate(apps)})
+    assert attribute(both, both.sockets, both.sockets, aged).evidence == {
+        "confidence": "medium",
+        "created_by": f"app3[{apps[3].pid}]",
+        "inherited_by": "child[20]",
+    }
+
+
+def test_a_clock_that_is_set_makes_nobody_an_heir() -> None:
+    opener = replace(started("web", 500), since_boot=100_000.0 - 500)
+    look = snapshot(at(State.CLOSE_WAIT, inode=1), holders={1: [opener]})
+    assert told(replace(look, time=look.time - 3600), 300.0).evidence == {}
+
+
+GUILTY, INNOCENT = process(11, "guilty"), process(12, "innocent")
+
+
+def clients(count: int, state: State, first: int = 0, **columns: Any) -> list[dict[str, Any]]:
+    numbers = range(first, first + count)
+    return [at(state, f"10.0.0.1:{4000 + i}", "10.0.0.2:80", cookie=1 + i, **columns) for i in numbers]
+
+
+def with_a_file(count: int, first: int = 0) -> list[dict[str, Any]]:
+    return [row | {"inode": row["cookie"]} for row in clients(count, State.ESTABLISHED, first)]
+
+
+def test_who_made_260_of_262_sockets_is_named_and_not_who_holds_the_two_live_ones() -> None:
+    live = snapshot(*with_a_file(260), holders={1 + i: [GUILTY] for i in range(260)})
+    gone = snapshot(*clients(260, State.TIME_WAIT), *with_a_file(2, 260), holders={261: [INNOCENT], 262: [INNOCENT]})
+    remembered = remember(Window(current=live), live.sockets)
+    for seen in (
+        Window(current=gone, history=remembered),
+        Window(current=gone, holders=Holders.seen_in(live)),
+    ):
+        found = attribute(seen, gone.sockets, gone.sockets)
+        assert found.holders == (GUILTY, INNOCENT)
+        assert found.evidence == {"confidence": "medium", "process_from": "an earlier look", "process_holds": 260}
+
+
+def test_who_holds_one_of_many_is_not_taken_for_the_holder_of_all() -> None:
+    seen = window(*with_a_file(1000), holders={7: [INNOCENT]})
+    found = attribute(seen, seen.sockets, seen.sockets)
+    assert (found.holders, found.evidence) == ((INNOCENT,), {"confidence": "low", "process_holds": 1})
+
+
+def test_an_earlier_look_that_knew_one_of_many_comes_after_the_listener() -> None:
+    live = snapshot(*with_a_file(1), holders={1: [INNOCENT]})
+    orphans = [row | {"sport": 80} for row in clients(1000, State.FIN_WAIT_2)]
+    listener = at(State.LISTEN, "0.0.0.0:80", "0.0.0.0:0", inode=5000, cookie=5000)
+    gone = snapshot(*orphans, listener, holders={5000: [WEB]})
+    history = remember(Window(current=live), live.sockets)
+    mine = gone.sockets.in_state(State.FIN_WAIT_2)
+    assert attribute(Window(current=gone, history=history), mine, mine).holders == (WEB,)
+    nobody = snapshot(*orphans)
+    found = attribute(Window(current=nobody, history=history), nobody.sockets, nobody.sockets)
+    assert found.holders == (INNOCENT,)
+    assert found.evidence == {"confidence": "low", "process_from": "an earlier look", "process_holds": 1}
 
 
 @pytest.mark.parametrize(

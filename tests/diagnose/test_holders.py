@@ -116,3 +116,15 @@ def test_whose_holder_is_known_is_not_asked_for_until_it_is_time_to_verify_all()
     at_last = later(first, BELIEVE_SECONDS)
     assert known.to_ask(at_last).inode.tolist() == [1, 2, 3]
     assert not len(known.renewed(replace(at_last, owners=owners({}))).cookie)
+
+
+def test_who_held_what_has_lost_its_file_stays_known_until_it_is_gone() -> None:
+    live = look(1, 2, 3, held={1: [APP], 2: [WEB], 3: [APP]})
+    waiting = socket(State.TIME_WAIT, "10.0.0.1:80", "10.0.0.2:1", cookie=101)
+    for seconds in (EVERY_SECONDS, BELIEVE_SECONDS):
+        rows = [socket(State.ESTABLISHED, "10.0.0.1:80", "10.0.0.2:2", inode=2, cookie=102), waiting]
+        now = later(snapshot(*rows, holders={2: [WEB]}), seconds)
+        known = Holders.seen_in(live).renewed(now)
+        assert [known.processes[i].name for i in known.of(now.sockets)] == ["nginx", "orders-api"]
+        assert known.complete(now).owners.processes == (WEB,), "nobody holds it any more"
+        assert known.renewed(later(snapshot(rows[0]), 2 * seconds)).of(now.sockets).tolist()[1] == UNKNOWN

@@ -43,7 +43,15 @@ def test_fires_with_the_users_the_destination_and_the_numbers() -> None:
     assert (finding.name, finding.severity, finding.count) == ("port_exhaustion/connect_budget", Severity.WARNING, 83)
     assert finding.subject.process == CLIENT
     assert (finding.subject.local, finding.subject.remote) == ("10.0.0.1:*", REMOTE)
-    assert finding.evidence == {"used": 83, "usable": 100, "used_ratio": 0.83, "time_wait": 23, "reusable": 0}
+    assert finding.evidence == {
+        "used": 83,
+        "usable": 100,
+        "used_ratio": 0.83,
+        "time_wait": 23,
+        "reusable": 0,
+        "confidence": "medium",
+        "process_holds": 60,
+    }
     assert finding.summary == "83 of 100 source ports towards 10.0.0.9:5432 are used"
     assert "from 10.0.0.1 to 10.0.0.9:5432" in finding.cause
     assert "(now 40000 40099)" in finding.remedies[2]
