@@ -12,8 +12,11 @@ from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Finding
 from sockwatch.model.report import Outcome, Result
 from sockwatch.model.snapshot import FollowUp
-from sockwatch.model.sockets import SocketTable
+from sockwatch.model.sockets import NO_DETAIL, SocketTable
 from sockwatch.model.state import State
+
+_IN_PORTIONS = "socket details"
+"""What collect calls the gap of the sockets that a look leaves out, where there are too many to look into all."""
 
 
 def find_follow_up(window: Window, detectors: Mapping[str, Detector[Any]]) -> FollowUp:
@@ -69,8 +72,28 @@ def diagnose(
             elif missing:
                 outcomes.append(Outcome(code=code, result=Result.NO_DATA, why=_unread(missing)))
             else:
-                outcomes.append(Outcome(code=code, result=Result.FINDINGS if found else Result.CLEAN))
+                result = Result.FINDINGS if found else Result.CLEAN
+                outcomes.append(Outcome(code=code, result=result, seen=_seen(window, detector)))
     return tuple(sorted(findings, key=_order)), tuple(outcomes)
+
+
+def _seen(window: Window, detector: Detector[Any]) -> Mapping[str, float]:
+    """Outcome.seen: of very many established sockets each look shows the details of another part (collect/portion)."""
+    return window.once(_parts_looked_into) if State.ESTABLISHED in detector.asks.states else {}
+
+
+def _parts_looked_into(window: Window) -> Mapping[str, float]:
+    if not any(gap.what == _IN_PORTIONS for gap in window.current.gaps):
+        return {}
+    sockets = window.sockets
+    opened = sockets.is_in_state(State.ESTABLISHED)
+    every = np.bincount(sockets.netns[opened], minlength=len(window.namespaces))
+    known = np.bincount(sockets.netns[opened & (sockets.detail_row != NO_DETAIL)], minlength=len(window.namespaces))
+    return {
+        namespace.name: float(part / whole)
+        for namespace, part, whole in zip(window.namespaces, known, every, strict=True)
+        if 0 < part < whole
+    }
 
 
 def _unread(states: frozenset[State]) -> str:

@@ -40,6 +40,9 @@ class Outcome:
     code: str
     result: Result
     why: str = ""
+    seen: Mapping[str, float] = field(default_factory=dict)
+    """How large a part of the sockets that it looks into this look showed, more than 0 and less than 1, by network
+    namespace; which part changes. All of them where a namespace is not in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

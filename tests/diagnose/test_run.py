@@ -9,7 +9,7 @@ from sockwatch.diagnose.run import diagnose, find_follow_up
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Finding, Severity, Subject
 from sockwatch.model.report import Outcome, Result
-from sockwatch.model.snapshot import COUNTED_BY_KERNEL, Asks, Snapshot
+from sockwatch.model.snapshot import COUNTED_BY_KERNEL, Asks, Gap, Snapshot
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State
 
@@ -56,6 +56,21 @@ def test_each_detector_ends_in_one_of_four_ways() -> None:
         Outcome(code="c", result=Result.NO_DATA, why="no counter"),
         Outcome(code="d", result=Result.FAILED, why="ZeroDivisionError: by zero"),
     )
+
+
+def test_says_which_part_of_the_established_sockets_it_could_look_into() -> None:
+    def rows(details: int, bare: int, **fields: Any) -> list[dict[str, Any]]:
+        known = [socket(State.ESTABLISHED, "10.0.0.1:80", last_data_recv=1.0, **fields) for _ in range(details)]
+        return known + [socket(State.ESTABLISHED, "10.0.0.1:80", **fields) for _ in range(bare)]
+
+    sockets = rows(3, 9) + rows(2, 0, netns=1) + rows(0, 2, netns=2) + [socket(State.CLOSE_WAIT, "10.0.0.1:80")]
+    look = snapshot(*sockets, namespaces=[namespace(name=name) for name in ("host", "box", "old")])
+    cut = replace(look, gaps=(Gap(what="socket details", why="only 3 (others each time)", count=9),))
+    established = replace(finds(), asks=Asks(states=frozenset({State.ESTABLISHED, State.CLOSE_WAIT})))
+    closing = replace(finds(), asks=Asks(states=frozenset({State.CLOSE_WAIT})))
+    for current, seen in ((cut, {"host": 0.25}), (look, {})):
+        _, outcomes = diagnose(Window(current=current), {"a": established, "b": closing})
+        assert [outcome.seen for outcome in outcomes] == [seen, {}]
 
 
 def test_the_worst_comes_first_then_the_largest_then_a_fixed_order() -> None:

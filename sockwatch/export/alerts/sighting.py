@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from sockwatch.export.alerts.identity import identity_of, without_process
 from sockwatch.model.alert import AlertIdentity
-from sockwatch.model.finding import Finding
+from sockwatch.model.finding import Finding, Severity
 from sockwatch.model.report import Report, Result
 
 
@@ -51,6 +51,16 @@ def is_unknown(report: Report, identity: AlertIdentity, hidden: int) -> bool:
         return False
     named = any(gap.what == f"namespace {identity.netns}" for gap in report.gaps)
     return named or hidden_namespaces(report) > hidden
+
+
+def part_seen(report: Report, identity: AlertIdentity) -> float:
+    """How much an absence says, up to 1: the part of its sockets that the look showed."""
+    return next((one.seen.get(identity.netns, 1.0) for one in report.outcomes if one.code == identity.code), 1.0)
+
+
+def cannot_tell(sighting: Sighting) -> bool:
+    """Whether it is a guess, which is no more than a note until a further look settles it."""
+    return sighting.finding.severity is Severity.INFO and sighting.finding.evidence.get("confidence") == "low"
 
 
 def hidden_namespaces(report: Report) -> int:

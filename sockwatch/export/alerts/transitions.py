@@ -2,14 +2,15 @@
 
 pending -> firing after `for_`, or at once if critical; firing -> resolved once it was gone for `keep_firing_for`.
 A pending alert that a look misses is dropped. A firing one is kept by a finding a severity below the bar, but not by a
-mere note (info): what wobbles around the bar does not come and go.
+mere note (info): what wobbles around the bar does not come and go. A look that shows a part of the sockets counts for
+that part of its time, so that all parts are looked at before an alert is dropped or resolved.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from sockwatch.export.alerts.inhibition import explained
-from sockwatch.export.alerts.sighting import Sighting, hidden_namespaces, is_unknown, sightings
+from sockwatch.export.alerts.sighting import Sighting, cannot_tell, hidden_namespaces, is_unknown, part_seen, sightings
 from sockwatch.export.alerts.silence import silenced_by
 from sockwatch.export.alerts.tracked import Memory, Presence, Tracked
 from sockwatch.model.alert import BLIND, Alert, AlertIdentity, AlertRound, AlertState
@@ -77,10 +78,12 @@ def _follow(
         sighting = seen.pop(key, None)
         if sighting is not None and _keeps(one, sighting, bar):
             after[key] = _seen(one, sighting, look, settings, passed)
-        elif sighting is None and is_unknown(look.report, key, one.hidden):
+        elif is_unknown(look.report, key, one.hidden) if sighting is None else cannot_tell(sighting):
             after[key] = replace(one, presence=Presence.UNKNOWN)
         elif one.state is AlertState.FIRING:
-            after[key] = _gone(one, settings, passed)
+            after[key] = _gone(one, settings, passed * part_seen(look.report, key))
+        elif (part := part_seen(look.report, key)) < 1 and one.away + passed * part < settings.for_:
+            after[key] = _perhaps_gone(one, passed, part)
     new = [(key, sighting) for key, sighting in seen.items() if sighting.finding.severity.rank >= bar.rank]
     room = max(MOST_ALERTS - len(after), 0)
     after |= {
@@ -140,6 +143,12 @@ def _gone(one: Tracked, settings: AlertSettings, passed: float) -> Tracked:
     return replace(
         one, state=AlertState.RESOLVED if over else one.state, away=away, present=0.0, presence=Presence.GONE
     )
+
+
+def _perhaps_gone(one: Tracked, passed: float, part: float) -> Tracked:
+    """A pending alert after a look at another part of the sockets, which does not say that it is gone."""
+    seen = passed if one.presence is Presence.SEEN else 0.0
+    return replace(one, present=one.present + seen, away=one.away + passed * part)
 
 
 def _blind(one: Tracked | None, look: Look, settings: AlertSettings, failures: int) -> Tracked | None:

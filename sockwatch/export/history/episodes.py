@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from sockwatch.export.alerts.sighting import Sighting, hidden_namespaces, is_unknown, sightings
+from sockwatch.export.alerts.sighting import Sighting, hidden_namespaces, is_unknown, part_seen, sightings
 from sockwatch.export.history.samples import Look
 from sockwatch.model.alert import AlertIdentity
 from sockwatch.model.finding import Finding, Severity
@@ -78,7 +78,7 @@ def follow(
         elif is_unknown(look.report, identity, before.hidden):
             after[identity], event = before, None
         else:
-            missed, event = _missed(before, look, passed)
+            missed, event = _missed(before, look, passed, passed * part_seen(look.report, identity))
             if event is None:
                 after[identity] = missed
         events += [] if event is None else [event]
@@ -133,9 +133,9 @@ def _seen(before: Episode, sighting: Sighting, look: Look, passed: float) -> tup
     return episode, Event(kind=EventKind.CHANGED, time=look.time, episode=episode) if noted else None
 
 
-def _missed(before: Episode, look: Look, passed: float) -> tuple[Episode, Event | None]:
+def _missed(before: Episode, look: Look, passed: float, counted: float) -> tuple[Episode, Event | None]:
     gone = look.time if before.gone is None else before.gone
-    away = 0.0 if before.gone is None else before.away + passed
+    away = 0.0 if before.gone is None else before.away + counted
     episode = replace(before, gone=gone, away=away, noted_ago=before.noted_ago + passed)
     over = away >= CLOSE_AFTER
     return episode, Event(kind=EventKind.CLOSED, time=max(gone, before.opened), episode=episode) if over else None

@@ -231,6 +231,64 @@ def test_namespaces_that_are_always_hidden_keep_no_other_one_alive() -> None:
     assert [line for _ in range(7) for line in looker.see(gaps=[hidden])] == [RESOLVED]
 
 
+GUESS = leak(severity=Severity.INFO, evidence={"confidence": "low"})
+
+
+def test_a_guess_ends_nothing_as_after_a_restart_when_no_age_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "alerts.json"
+    looker = firing(Looker(book=AlertBook(AlertSettings(keep_firing_for=20), path)), leak())
+    looker.book.save(looker.book.memory)
+    looker.book = AlertBook(AlertSettings(keep_firing_for=20), path)
+    assert gone(looker, 20, GUESS) == []
+    assert looker.only.state is AlertState.FIRING
+    assert gone(looker, 5, leak()) == []
+    assert gone(looker, 3, NOTE) == [RESOLVED]
+
+
+def test_a_guess_begins_nothing_and_drops_nothing() -> None:
+    looker = Looker()
+    assert gone(looker, 10, GUESS) == []
+    assert looker.last.alerts == ()
+    gone(looker, 3, leak())
+    looker.see(GUESS)
+    assert looker.see(leak()) == []
+    assert looker.see(leak()) == [FIRING]
+
+
+IN_TENTHS = (Outcome(code="close_wait_leak", result=Result.CLEAN, seen={"host": 0.1, "box": 0.5}),)
+
+
+def in_tenths(looker: Looker, looks: int, *findings: Finding) -> list[str]:
+    return [line for _ in range(looks) for line in looker.see(*findings, outcomes=IN_TENTHS)]
+
+
+def test_what_a_look_at_a_tenth_of_the_sockets_misses_is_gone_once_every_part_was_looked_at() -> None:
+    looker = firing(Looker(), leak())
+    for _ in range(10):  # the parts take turns
+        assert in_tenths(looker, 9) == []
+        assert in_tenths(looker, 1, leak()) == []
+    assert in_tenths(looker, 60) == []
+    assert in_tenths(looker, 2) == [RESOLVED]
+
+
+def test_parts_of_another_namespace_or_detector_change_nothing() -> None:
+    looker = firing(Looker(), leak(subject=replace(leak().subject, netns="web")), leak(code="dead_peer"))
+    assert sorted(in_tenths(looker, 7)) == [RESOLVED, "resolved dead_peer/not_closed"]
+
+
+def test_what_is_seen_each_time_that_its_part_is_looked_at_fires() -> None:
+    looker = Looker()
+    assert in_tenths(looker, 1, leak()) + in_tenths(looker, 9) == []
+    assert in_tenths(looker, 1, leak()) == [FIRING]
+
+
+def test_what_is_not_seen_again_when_every_part_was_looked_at_is_dropped() -> None:
+    looker = Looker()
+    in_tenths(looker, 1, leak())
+    assert in_tenths(looker, 31) == []
+    assert looker.last.alerts == ()
+
+
 def test_who_is_pushed_into_what_is_left_of_many_groups_is_not_over() -> None:
     app = [stuck(i, "10.0.0.1:8080", "app") for i in range(11)]
     others = [stuck(100 * port + i, f"10.0.0.1:{port}", "spam") for port in range(2000, 2025) for i in range(12)]

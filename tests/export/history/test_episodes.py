@@ -66,6 +66,14 @@ def test_what_its_detector_could_not_see_is_not_over() -> None:
         assert follower.see(outcomes=(Outcome(code="close_wait_leak", result=Result.NO_DATA),)) == []
 
 
+def test_a_look_at_a_tenth_of_the_sockets_counts_for_a_tenth_of_its_time() -> None:
+    follower = Follower()
+    follower.see(leak())
+    tenth = (Outcome(code="close_wait_leak", result=Result.CLEAN, seen={"host": 0.1}),)
+    assert [line for _ in range(60) for line in follower.see(outcomes=tenth)] == []
+    assert [line for _ in range(2) for line in follower.see(outcomes=tenth)] == ["closed 23 at 10"]
+
+
 @pytest.mark.parametrize(
     ("counts", "expected"),
     [
