@@ -15,7 +15,7 @@ from sockwatch.clock import Clock
 from sockwatch.collect.autobound import fill_autobound
 from sockwatch.collect.namespace_reader import NamespaceReader, Reading
 from sockwatch.collect.namespaces import ALL, CURRENT, HOST, Place, call_in_namespace, name_namespace, visit
-from sockwatch.collect.netns_listing import NamespaceLister, net_number, number_of
+from sockwatch.collect.netns_listing import NamespaceLister, mounted, net_number, number_of
 from sockwatch.collect.owners import OwnerFinder
 from sockwatch.collect.sysctl_files import read_sysctl_files
 from sockwatch.errors import DumpError
@@ -31,7 +31,10 @@ T = TypeVar("T")
 
 
 class LiveSource:
-    """Looks at a network namespace: "current" (of the calling thread), a name in /run/netns, or a path; or at "all"."""
+    """Looks at a network namespace: "current" (of the calling thread), a name, or a path; or at "all".
+
+    A name is one in /run/netns, or another that a report of all namespaces gives.
+    """
 
     def __init__(
         self, *, clock: Clock, netns: str = CURRENT, proc: Path = Path("/proc"), root: Path = Path("/")
@@ -59,7 +62,7 @@ class LiveSource:
         if self._netns == ALL:
             found, gaps = self._tour(asks)
         else:
-            found = [call_in_namespace(self._netns, self._measured(partial(self._read, asks)))]
+            found = [self._call(self._measured(partial(self._read, asks)))]
         namespaces, readings = zip(*found, strict=True)
         self._reader.keep([namespace.cookie for namespace in namespaces])
         # Nothing says which files, if any, were applied to another namespace.
@@ -110,6 +113,10 @@ class LiveSource:
 
         return measured
 
+    def _call(self, function: Callable[[], T]) -> T:
+        """In the namespace that was asked for."""
+        return call_in_namespace(self._netns, function, listed=lambda: self._lister.find().places, proc=self._proc)
+
     def _read(self, asks: Asks) -> tuple[Namespace, Reading]:
         """The namespace of the calling thread."""
         name, inode = name_namespace(self._netns, self._proc)
@@ -142,11 +149,11 @@ class LiveSource:
         self._places = tuple(places)
         # A namespace may be hidden behind one process and refused by way of another.
         refused = hidden | {number_of(self._proc, place) for place in tour.refused}
-        return found, (*failed, *_refused(len(refused)), *listing.gaps)
+        return found, (*failed, *_refused(len(refused)), *_shadowed(tour.missed, self._proc), *listing.gaps)
 
     def _fill_autobound(self, sockets: SocketTable) -> tuple[SocketTable, tuple[Gap, ...]]:
         if self._netns != ALL:
-            return call_in_namespace(self._netns, self._measured(partial(fill_autobound, sockets)))
+            return self._call(self._measured(partial(fill_autobound, sockets)))
         column = sockets.autobound.copy()
         gaps: list[Gap] = []
 
@@ -218,6 +225,16 @@ def _refused(count: int) -> tuple[Gap, ...]:
         return ()
     noun = "network namespace" if count == 1 else "network namespaces"
     why = f"{count} {noun}: no permission to enter (CAP_SYS_ADMIN; CAP_SYS_PTRACE for those of other users' processes)"
+    return (Gap(what="network namespaces", why=why, count=count),)
+
+
+def _shadowed(missed: Iterable[Place], proc: Path) -> tuple[Gap, ...]:
+    """What is still mounted but not to be reached; all else that was missed is gone."""
+    inodes = {place.inode for place in missed}
+    count = len(inodes & {inode for inode, _ in mounted(proc)}) if inodes else 0
+    if not count:
+        return ()
+    why = f"{count} {'is' if count == 1 else 'are'} mounted where something else is mounted over"
     return (Gap(what="network namespaces", why=why, count=count),)
 
 

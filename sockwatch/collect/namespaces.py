@@ -4,13 +4,14 @@ import errno
 import fcntl
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from sockwatch.collect.netns_search import is_kernel_thread
 from sockwatch.errors import DumpError, UsageError
 from sockwatch.model.printable import printable
 
@@ -83,14 +84,17 @@ def visit(
     return Tour(refused=tuple(refused), missed=tuple(missed))
 
 
-def call_in_namespace(asked: str, function: Callable[[], T]) -> T:
+def call_in_namespace(
+    asked: str, function: Callable[[], T], *, listed: Callable[[], Sequence[Place]] = tuple, proc: Path = PROC
+) -> T:
     """What `function` returns or raises when it runs in the namespace: CURRENT, a name, or a path (with a slash).
 
-    Another namespace is entered by a thread that ends with the call, so the caller stays where it is. What the
-    function opens there stays there; a netlink socket that is kept keeps the namespace alive. Raises UsageError where
-    there is no such namespace, or no permission to enter it.
+    A name is HOST, `net:[INODE]`, one in RUN_NETNS, or one of those `listed`, which is called only for a name that is
+    nowhere else. Another namespace is entered by a thread that ends with the call, so the caller stays where it is.
+    What the function opens there stays there; a netlink socket that is kept keeps the namespace alive. Raises
+    UsageError where there is no such namespace, or no permission to enter it.
     """
-    if asked == CURRENT:
+    if asked == CURRENT or (asked == HOST and is_initial(proc)) or asked == f"net:[{own_inode(proc)}]":
         return function()
 
     def enter_and_call(fd: int) -> T:
@@ -103,7 +107,7 @@ def call_in_namespace(asked: str, function: Callable[[], T]) -> T:
             raise UsageError(f"{shown}: {os.strerror(error.errno or 0)}") from None
         return function()
 
-    with _opened(asked) as fd:
+    with _opened(asked, listed, proc) as fd:
         return _in_thread(lambda: enter_and_call(fd))
 
 
@@ -254,14 +258,15 @@ def _libc() -> "ctypes.CDLL":
 
 
 @contextmanager
-def _opened(asked: str) -> Iterator[int]:
+def _opened(asked: str, listed: Callable[[], Sequence[Place]], proc: Path) -> Iterator[int]:
     """The namespace that somebody asked for, as an open file. Raises UsageError."""
     shown = printable(asked)
     stack = ExitStack()
     try:
-        fd = stack.enter_context(open_namespace(asked if "/" in asked else f"{RUN_NETNS}/{asked}"))
+        place = _place(asked, listed, proc)
+        fd = stack.enter_context(open_namespace(place.paths[0], inode=place.inode or None))
     except FileNotFoundError:
-        raise UsageError(f"no network namespace {shown}{_hint(asked)}") from None
+        raise UsageError(f"no network namespace {shown}{_hint(asked, listed)}") from None
     except PermissionError:
         raise UsageError(f"{shown}: no permission to open this namespace (CAP_SYS_PTRACE and CAP_SYS_ADMIN)") from None
     except OSError as error:
@@ -273,14 +278,29 @@ def _opened(asked: str) -> Iterator[int]:
         yield fd
 
 
-def _hint(asked: str) -> str:
+def _place(asked: str, listed: Callable[[], Sequence[Place]], proc: Path) -> Place:
+    """Where the namespace is that somebody asked for; inode 0 is any. Raises FileNotFoundError."""
+    if asked == HOST:
+        if is_kernel_thread(f"{proc}/2") is False:  # not kthreadd: this is not the initial PID namespace
+            raise FileNotFoundError
+        return Place(inode=0, name=asked, paths=(f"{proc}/2/ns/net",))
+    path = asked if "/" in asked else f"{RUN_NETNS}/{asked}"
+    if "/" in asked or os.path.lexists(path):
+        return Place(inode=0, name=asked, paths=(path,))
+    return next((place for place in listed() if place.name == asked), Place(inode=0, name=asked, paths=(path,)))
+
+
+def _hint(asked: str, listed: Callable[[], Sequence[Place]]) -> str:
     if "/" in asked:
         return ""
+    if asked == HOST:
+        return ": the initial one is not to be seen from this PID namespace"
     try:
-        names = sorted(path.name for path in RUN_NETNS.iterdir())
+        names = [path.name for path in RUN_NETNS.iterdir()]
     except OSError:
         names = []
+    names += [place.name for place in listed()]
     import difflib  # noqa: PLC0415 - only a mistake needs it
 
-    near = difflib.get_close_matches(asked, names, n=1)
+    near = difflib.get_close_matches(asked, sorted({*names, HOST}), n=1)
     return f"; did you mean {printable(near[0])}?" if near else f" in {RUN_NETNS}"

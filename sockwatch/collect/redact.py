@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sockwatch.model.address import V4_MAPPED, is_any, is_loopback, is_v4
 from sockwatch.model.grouping import group
-from sockwatch.model.snapshot import Cgroup, Namespace, Owners, Process, Snapshot
+from sockwatch.model.snapshot import Cgroup, Gap, Namespace, Owners, Process, Snapshot
 from sockwatch.model.sockets import SocketTable
 
 _TEN = np.uint64(10 << 24)
@@ -50,6 +50,15 @@ def redact(looks: Sequence[Snapshot]) -> tuple[Snapshot, ...]:
             pod=_rename(place.pod, pod),
         )
 
+    def rename_gap(gap: Gap) -> Gap:
+        what, space, name = gap.what.partition(" ")
+        if what == "namespace" and not _is_own(name):
+            return replace(gap, what=f"{what}{space}{netns(name)}")
+        path, colon, why = gap.why.rpartition(": ")
+        if gap.what == "sysctl files" and path:
+            return replace(gap, why=f"{file(path)}{colon}{why}")
+        return gap
+
     def rename_process(p: Process) -> Process:
         return replace(rename_place(p), name=process(p.name), user=_rename(p.user, user), command=None)
 
@@ -58,6 +67,7 @@ def redact(looks: Sequence[Snapshot]) -> tuple[Snapshot, ...]:
             look,
             host=host(look.host),
             namespaces=tuple(_rename_namespace(namespace, netns) for namespace in look.namespaces),
+            gaps=tuple(map(rename_gap, look.gaps)),
             sockets=sockets,
             udp=udp,
             mptcp=mptcp,
@@ -80,8 +90,13 @@ def _numbered(kind: str) -> Rename:
 
 def _rename_namespace(namespace: Namespace, rename: Rename) -> Namespace:
     """Only a name that a person gave is replaced."""
-    own = namespace.initial or namespace.name.startswith("net:[")
+    own = namespace.initial or _is_own(namespace.name)
     return namespace if own else replace(namespace, name=rename(namespace.name))
+
+
+def _is_own(name: str) -> bool:
+    """Whether it is a name that only sockwatch gives."""
+    return name == "host" or name.startswith("net:[")
 
 
 def _rename(name: str | None, rename: Rename) -> str | None:

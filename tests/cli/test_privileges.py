@@ -18,6 +18,7 @@ COUNT = 23
 AS_NOBODY = Path(__file__).parent / "with_capabilities.py"
 ADMIN, PTRACE, READ, NET = "CAP_SYS_ADMIN", "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_NET_ADMIN"
 CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE = 0x0002_0000, 4096, 16384, 1 << 18
+INITIAL_PID_NAMESPACE = 0xEFFF_FFFC
 SETS = ((), (NET,), (ADMIN,), (PTRACE,), (READ,), (PTRACE, READ), (ADMIN, PTRACE), (ADMIN, PTRACE, READ))
 ROW = re.compile(r"^\| (.*?) \| (.*?) \| (.*?) \| (.*?) \|$", re.MULTILINE)
 
@@ -98,6 +99,42 @@ def test_a_namespace_with_a_name_is_entered_without_the_right_to_look_into_proce
         netns.run(leak)
         [space] = elsewhere.run(check_by_name, (ADMIN,), netns.pid)["namespaces"]
     assert (space["netns"], space["sockets"]["by_state"]["close_wait"]) == ("blue", COUNT)
+
+
+def check_behind(arguments: tuple[str, ...], capabilities: tuple[str, ...] | None) -> list[str]:
+    """What a look at all namespaces does not see behind another /proc, as this user; None is root with everything."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.unshare(CLONE_NEWNS)
+    libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
+    who = ["-m", "sockwatch"] if capabilities is None else [str(AS_NOBODY), ",".join(capabilities)]
+    command = [*arguments, sys.executable, *who, "check", "--json", "--netns", "all"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode < 3, done.stderr) == (True, "")
+    return [gap["why"] for gap in json.loads(done.stdout)["gaps"] if gap["what"] == "network namespaces"]
+
+
+HIDEPID = ("sh", "-c", 'mount -t proc -o hidepid=$0 proc /proc && exec "$@"')
+HIDDEN = "those of processes that /proc hides from this user are not seen (hidepid; CAP_SYS_PTRACE)"
+OUTSIDE = "those of processes outside of this PID namespace are not seen"
+
+
+@pytest.mark.parametrize("hidepid", ["1", "2", "4"])
+def test_a_proc_that_hides_processes_is_a_gap(hidepid: str) -> None:
+    with PrivateNetns() as netns:
+        assert HIDDEN in netns.run(check_behind, (*HIDEPID, hidepid), ())
+        assert HIDDEN not in netns.run(check_behind, (*HIDEPID, hidepid), (PTRACE,))
+
+
+def test_a_pid_namespace_is_a_gap() -> None:
+    with PrivateNetns() as netns:
+        assert OUTSIDE in netns.run(check_behind, ("unshare", "-p", "-f", "--mount-proc"), None)
+
+
+def test_where_all_processes_are_seen_there_is_no_such_gap() -> None:
+    if Path("/proc/self/ns/pid").stat().st_ino != INITIAL_PID_NAMESPACE:
+        pytest.skip("kernel: this is not the initial PID namespace")
+    with PrivateNetns() as netns:
+        assert not {OUTSIDE, HIDDEN} & {*netns.run(check_behind, (), None), *netns.run(check_behind, (), ())}
 
 
 def test_the_page_has_a_row_for_each_of_these_sets() -> None:

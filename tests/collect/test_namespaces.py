@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from netns import PrivateNetns
+from sockwatch.clock import SystemClock
 from sockwatch.collect import namespaces
-from sockwatch.collect.namespaces import CURRENT, call_in_namespace, name_namespace
+from sockwatch.collect.live import LiveSource
+from sockwatch.collect.namespaces import CURRENT, Place, call_in_namespace, name_namespace
 from sockwatch.errors import DumpError, UsageError
+from sockwatch.model.snapshot import Asks
 
 PROC = Path("/proc")
 AS_NOBODY = """
@@ -112,6 +115,53 @@ def test_a_namespace_without_a_name_is_called_by_its_inode() -> None:
         assert netns.run(name, CURRENT) == (f"net:[{there}]", there)
         assert netns.run(name, str(netns.path)) == (f"net:[{there}]", there)
         assert netns.run(name, "blue") == ("blue", there)
+
+
+def look_by_name(names: list[str]) -> list[tuple[str, int] | str]:
+    """Name and inode of what is seen under each of these names."""
+    seen: list[tuple[str, int] | str] = []
+    for asked in names:
+        try:
+            [found] = LiveSource(clock=SystemClock(), netns=asked).look(Asks()).namespaces
+        except UsageError as error:
+            seen.append(str(error))
+        else:
+            seen.append((found.name, found.inode))
+    return seen
+
+
+def test_a_name_that_a_report_gives_is_taken_back() -> None:
+    with PrivateNetns() as netns, PrivateNetns() as other:
+        inodes = [one.path.stat().st_ino for one in (netns, other)]
+        names = [f"net:[{number}]" for number in inodes]
+        *found, absent = netns.run(look_by_name, [*names, "net:[1]"])
+    assert found == list(zip(names, inodes, strict=True))
+    assert str(absent).startswith("no network namespace net:[1]")
+
+
+@pytest.mark.needs_root
+def test_the_host_is_found_from_elsewhere() -> None:
+    if not (PROC / "sys/net/ipv4/tcp_max_orphans").exists():
+        pytest.skip("kernel: this is not the initial network namespace")
+    with PrivateNetns() as netns:
+        assert netns.run(look_by_name, ["host"]) == [("host", inode())]
+    assert look_by_name(["host"]) == [("host", inode())]
+
+
+def test_a_container_is_found_by_its_name_and_a_typo_is_told() -> None:
+    with PrivateNetns() as netns:
+        place = Place(inode=netns.path.stat().st_ino, name="0123456789ab", paths=(str(netns.path),))
+        assert netns.run(call_listed, place) == (
+            place.inode,
+            "no network namespace 0123456789ac; did you mean 0123456789ab?",
+        )
+
+
+def call_listed(place: Place) -> tuple[int, str]:
+    found = call_in_namespace(place.name, inode, listed=lambda: [place])
+    with pytest.raises(UsageError) as caught:
+        call_in_namespace("0123456789ac", inode, listed=lambda: [place])
+    return found, str(caught.value)
 
 
 def test_the_initial_namespace_is_the_host() -> None:

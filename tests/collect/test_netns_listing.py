@@ -1,7 +1,9 @@
 """Which namespaces are found and what they are called: a /proc made of files, and what the kernel really has."""
 
 import ctypes
+import errno
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +13,12 @@ import pytest
 
 from netns import CLONE_NEWNET, PrivateNetns, keep
 from sockwatch.clock import SystemClock
-from sockwatch.collect import namespaces
+from sockwatch.collect import namespaces, netns_listing
+from sockwatch.collect.live import LiveSource
 from sockwatch.collect.namespaces import Place, own_inode, visit
 from sockwatch.collect.netns_listing import NamespaceLister, net_number
 from sockwatch.errors import DumpError
+from sockwatch.model.snapshot import Asks, Gap
 
 PROC = Path("/proc")
 DOCKER = "0::/system.slice/docker-{}.scope\n"
@@ -41,6 +45,9 @@ class FakeProc:
         (own / "ns").mkdir(parents=True)
         (own / "ns/net").symlink_to("/proc/self/ns/net")
         (own / "mountinfo").touch()
+        (own / "ns/pid").symlink_to("/proc/self/ns/pid")
+        (root / "2").mkdir()
+        (root / "2/stat").write_text(KERNEL_THREAD)
 
     def add(self, pid: int, inode: int, *, cgroup: str = "0::/\n", fds: tuple[str, ...] = ()) -> Path:
         """A process in a namespace."""
@@ -119,6 +126,17 @@ def test_who_has_a_name_keeps_it_when_somebody_else_claims_it(proc: FakeProc) ->
     assert {place.inode: place.name for place in lister.find().places} == {7: "0123456789ab", 8: "net:[8]"}
 
 
+def test_a_name_that_root_gave_is_taken_from_who_had_it_of_its_container(
+    proc: FakeProc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lister = proc.lister()
+    proc.add(10, 7, cgroup=DOCKER.format(ID))
+    proc.add(11, 8)
+    assert {place.inode: place.name for place in lister.find().places} == {7: "0123456789ab", 8: "net:[8]"}
+    monkeypatch.setattr(netns_listing, "given_names", lambda: {8: "0123456789ab"})
+    assert {place.inode: place.name for place in lister.find().places} == {7: "net:[7]", 8: "0123456789ab"}
+
+
 def test_a_name_does_not_stay_with_an_inode_that_serves_again(proc: FakeProc) -> None:
     lister = proc.lister()
     folder = proc.add(10, 7, cgroup=DOCKER.format(ID))
@@ -150,17 +168,80 @@ def test_threads_and_open_files_are_searched_once_a_minute(proc: FakeProc) -> No
     assert [place.inode for place in lister.find().places] == [7], "it may still be there; who goes in will see"
 
 
-def test_what_the_time_did_not_suffice_for_is_a_gap(proc: FakeProc) -> None:
-    class Slow(ManualClock):
-        def monotonic(self) -> float:
-            self.now += 0.4
-            return self.now
+class Slow(ManualClock):
+    """Every reading is 0.4 s after the last."""
 
-    for pid in range(10, 15):
+    def monotonic(self) -> float:
+        self.now += 0.4
+        return self.now
+
+
+def test_what_the_time_did_not_suffice_for_is_a_gap(proc: FakeProc) -> None:
+    for pid in range(10, 14):
         proc.add(pid, own_inode())
     [gap] = proc.lister(Slow()).find().gaps
     assert (gap.what, gap.count) == ("network namespaces", 3)
     assert gap.why == "3 processes: not searched within 1 s for whether a thread or an open file keeps another one"
+
+
+def test_a_search_goes_on_where_the_last_one_stopped(proc: FakeProc) -> None:
+    for pid in range(10, 14):
+        proc.add(pid, own_inode(), fds=(f"net:[{pid}]",))
+    clock = Slow()
+    lister = proc.lister(clock)
+    counts = []
+    for _ in range(4):
+        listing = lister.find()
+        counts.append(([place.inode for place in listing.places], [gap.count for gap in listing.gaps]))
+        clock.now += 60
+    assert counts == [([10], [3]), ([10, 11, 12], [1]), ([10, 11, 12, 13], []), ([10, 11, 12, 13], [])]
+
+
+def test_a_process_with_more_files_than_the_time_suffices_for_is_searched_bit_by_bit(proc: FakeProc) -> None:
+    count = 400
+    proc.add(10, own_inode(), fds=tuple(f"net:[{number}]" for number in range(1, count + 1)))
+    clock = Slow()
+    lister = proc.lister(clock)
+    seen = []
+    while True:
+        listing = lister.find()
+        seen.append(len(listing.places))
+        if not listing.gaps:
+            break
+        assert [gap.count for gap in listing.gaps] == [1]
+        clock.now += 60
+    assert seen == sorted(set(seen))
+    assert seen[-1] == count > seen[0] > 0
+    assert len(seen) > 2
+
+
+def test_a_process_that_is_gone_is_forgotten(proc: FakeProc) -> None:
+    clock = ManualClock()
+    lister = proc.lister(clock)
+    folder = proc.add(10, own_inode(), fds=("net:[7]",))
+    assert [place.inode for place in lister.find().places] == [7]
+    shutil.rmtree(folder)
+    assert lister.find().places == ()
+
+
+@pytest.mark.parametrize("stat", [PROCESS, None])
+@pytest.mark.parametrize(
+    ("pid_namespace", "why"),
+    [
+        (4026531836, "those of processes that /proc hides from this user are not seen (hidepid; CAP_SYS_PTRACE)"),
+        (4026532177, "those of processes outside of this PID namespace are not seen"),
+    ],
+)
+def test_processes_that_this_proc_does_not_have_are_a_gap(
+    proc: FakeProc, monkeypatch: pytest.MonkeyPatch, stat: str | None, pid_namespace: int, why: str
+) -> None:
+    """Where pid 2 is not seen, or is somebody's."""
+    (proc.root / "2/stat").unlink()
+    if stat is not None:
+        (proc.root / "2/stat").write_text(stat)
+    inode = (proc.root / "thread-self/ns/pid").stat().st_ino
+    monkeypatch.setattr(netns_listing, "_PID_INITIAL", inode if pid_namespace == 4026531836 else inode + 1)
+    assert proc.lister().find().gaps == (Gap(what="network namespaces", why=why),)
 
 
 @pytest.mark.parametrize(("stat", "gaps"), [(PROCESS, 1), (KERNEL_THREAD, 0)])
@@ -278,6 +359,72 @@ def test_what_only_a_mount_keeps_is_found_by_the_name_of_its_file(tmp_path: Path
     with PrivateNetns() as netns:
         _, name, entered = netns.run(hold_with_a_mount, tmp_path)
         assert (name, entered) == ("blue", True)
+
+
+def name_two_that_read_alike(folder: Path) -> dict[str, str]:
+    """Two namespaces in RUN_NETNS: a name that is no text, and one that reads as that one is printed."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    unshare(CLONE_NEWNS)
+    libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
+    namespaces.RUN_NETNS = folder
+    named = {}
+    for name in (b"\xff", b"\\udcff"):
+        path = bytes(folder) + b"/" + name
+        os.close(os.open(path, os.O_CREAT))
+        with in_new_namespace(then_back=True) as inode:
+            if libc.mount(b"/proc/thread-self/ns/net", path, None, MS_BIND, None):
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        named[str(inode)] = name.decode("utf-8", "backslashreplace")
+    places = NamespaceLister(clock=SystemClock()).find().places
+    return {named[str(place.inode)]: place.name for place in places if str(place.inode) in named}
+
+
+def test_of_two_names_that_read_alike_the_one_that_is_so_counts(tmp_path: Path) -> None:
+    with PrivateNetns() as netns:
+        names = netns.run(name_two_that_read_alike, tmp_path)
+    assert names["\\udcff"] == "\\udcff"
+    assert names["\\xff"].startswith("net:[")
+
+
+def cover_a_mount(folder: Path) -> tuple[list[str], int]:
+    """What a look says of a namespace that is mounted where another file is mounted over, and of how many."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    unshare(CLONE_NEWNS)
+    libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
+    (folder / "blue").touch()
+    with in_new_namespace(then_back=True) as inode:
+        if libc.mount(b"/proc/thread-self/ns/net", bytes(folder / "blue"), None, MS_BIND, None):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    libc.mount(b"/dev/null", bytes(folder / "blue"), None, MS_BIND, None)
+    look = LiveSource(clock=SystemClock(), netns="all").look(Asks())
+    return [gap.why for gap in look.gaps if "mounted" in gap.why], sum(n.inode == inode for n in look.namespaces)
+
+
+def test_a_mounted_namespace_that_something_covers_is_a_gap(tmp_path: Path) -> None:
+    with PrivateNetns() as netns:
+        gaps, seen = netns.run(cover_a_mount, tmp_path)
+    assert (gaps, seen) == (["1 is mounted where something else is mounted over"], 0)
+
+
+def visit_by_a_way_that_is_refused(other: int, errors_of_setns: tuple[int, ...]) -> list[str]:
+    """Who may be entered by none of several ways, the last of which is gone."""
+    errors = iter(errors_of_setns)
+
+    def refuse(fd: int) -> None:
+        error = next(errors)
+        raise OSError(error, f"{os.strerror(error)}: {fd}")
+
+    path = f"/proc/{other}/ns/net"
+    place = Place(inode=Path(path).stat().st_ino, name="refused", paths=(path,) * len(errors_of_setns))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(namespaces, "_setns", refuse)
+        return [place.name for place in visit([place], lambda _place: None).refused]
+
+
+@pytest.mark.parametrize("errors", [(errno.EPERM, errno.ESRCH), (errno.ENOENT, errno.EACCES), (errno.EPERM,)])
+def test_a_namespace_that_was_refused_once_is_there(errors: tuple[int, ...]) -> None:
+    with PrivateNetns() as netns, PrivateNetns() as other:
+        assert netns.run(visit_by_a_way_that_is_refused, other.pid, errors) == ["refused"]
 
 
 def visit_what_is_not_there(other: int) -> list[str]:

@@ -14,7 +14,7 @@ from sockwatch.diagnose.run import diagnose
 from sockwatch.diagnose.window import Window
 from sockwatch.model.address import address_text
 from sockwatch.model.report import Result
-from sockwatch.model.snapshot import Cgroup, Snapshot, SysctlSetting
+from sockwatch.model.snapshot import Cgroup, Gap, Snapshot, SysctlSetting
 from sockwatch.model.sockets import COLUMN_TYPES
 from sockwatch.model.state import State
 
@@ -132,12 +132,20 @@ def test_nothing_of_the_old_names_and_addresses_remains() -> None:
             sysctl_files=[
                 SysctlSetting(name="net.core.somaxconn", value="1", file="/etc/sysctl.d/secret.conf", line=2)
             ],
+            gaps=[
+                Gap(what="namespace secret-netns-2", why="refused", fatal=True),
+                Gap(what="sysctl files", why="/etc/sysctl.d/secret: 2.conf: no regular file"),
+            ],
         ),
         host="secret-host",
     )
     look = replace(look, owners=replace(look.owners, cgroups={7: Cgroup(unit="secret.service", pod="secret")}))
     [redacted] = redact([look])
     assert "secret" not in repr(redacted)
+    assert redacted.gaps == (
+        Gap(what="namespace netns-2", why="refused", fatal=True),
+        Gap(what="sysctl files", why="sysctl-file-1: no regular file"),
+    )
     assert redacted.owners.processes[0].command is None
     assert "5ec2e7" not in repr(redacted)
     addresses = (redacted.sockets.src_lo.tolist(), redacted.sockets.dst_hi.tolist(), redacted.sockets.dst_lo.tolist())
@@ -162,6 +170,13 @@ def test_names_stay_apart_and_equal_ones_equal() -> None:
         (12, "process-2", None, None),
     ]
     assert (second.host, second.owners.processes) == (first.host, first.owners.processes)
+
+
+@pytest.mark.parametrize("name", ["host", "net:[4026532177]"])
+def test_a_gap_keeps_the_names_that_only_sockwatch_gives(name: str) -> None:
+    gaps = [Gap(what=f"namespace {name}", why="refused"), Gap(what="owners", why="2 sockets: nobody seen has them")]
+    [redacted] = redact([builders.snapshot(gaps=gaps)])
+    assert redacted.gaps == tuple(gaps)
 
 
 def test_everything_but_addresses_is_kept() -> None:
