@@ -1,8 +1,9 @@
 """What the daemon counts about itself."""
 
 import logging
+import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 
 from prometheus_client import ProcessCollector
@@ -41,20 +42,38 @@ class Health:
         """When the config that is in use was read, in seconds since 1970."""
         self._capabilities = capabilities
         self._state_usable = state_usable
-        self._told: dict[Part, str] = {}
+        self._lock = threading.Lock()
+        self._told: dict[tuple[Part, str], str] = {}
         self._process = ProcessCollector(registry=None)
 
-    def broke(self, part: Part, error: BaseException | None, what: str = UNFORESEEN) -> None:
-        """An error that nobody foresaw: counted, and logged with its traceback unless it is the same as last time."""
-        told = f"{what} {type(error).__name__}: {error}"
-        if self._told.get(part) != told:
-            _log.error("%s: %s", part, what, exc_info=error)
-        self._told[part] = told
-        self.errors[part] += 1
+    def broke(self, part: Part, error: BaseException | None, what: str = UNFORESEEN, where: str = "") -> None:
+        """An error that nobody foresaw: counted, and logged with its traceback unless it is the same as last time.
 
-    def works(self, part: Part) -> None:
+        `where` tells threads of a part apart, which break and work again each for itself.
+        """
+        told = f"{what} {type(error).__name__}: {error}"
+        with self._lock:
+            new = self._told.get((part, where)) != told
+            self._told[part, where] = told
+            self.errors[part] += 1
+        if new:
+            _log.error("%s: %s", f"{part}: {where}" if where else part, what, exc_info=error)
+
+    def works(self, part: Part, where: str = "") -> None:
         """There was no error this time."""
-        self._told.pop(part, None)
+        with self._lock:
+            self._told.pop((part, where), None)
+
+    def listener(self, part: Part) -> Callable[[str, BaseException | None], None]:
+        """What threads of this part call: where something broke and by what error, or with None that it works."""
+
+        def hear(where: str, error: BaseException | None) -> None:
+            if error is None:
+                self.works(part, where)
+            else:
+                self.broke(part, error, where=where)
+
+        return hear
 
     def metrics(self) -> Iterator[Metric]:
         """All of them, and those of the process."""

@@ -19,7 +19,7 @@ from sockwatch.export.alerts.book import AlertBook
 from sockwatch.export.history.store import Store
 from sockwatch.export.metrics.exposition import Exposition, expose
 from sockwatch.export.metrics.page import render
-from sockwatch.export.sinks.dispatcher import Dispatcher
+from sockwatch.export.sinks.dispatcher import WRITE_SECONDS, Dispatcher, log_error
 from sockwatch.export.web.published import Published
 from sockwatch.model.effort import Effort, Step
 from sockwatch.model.poll import Poll
@@ -32,8 +32,6 @@ T = TypeVar("T")
 
 ALERTS, HISTORY = "alerts.json", "history.db"
 """In the state directory."""
-_WRITE_SECONDS = 2.0
-
 
 _log = logging.getLogger(__name__)
 
@@ -72,8 +70,9 @@ class Poller:
         self._source = source_of(setup.settings.poll.namespaces)
         self._pipeline = Pipeline(self._source, _watched(setup), clock, watching=True, limits=setup.settings.poll)
         self._book = AlertBook(setup.settings.alerts, state and state / ALERTS)
-        self._dispatcher = open_dispatcher(setup.settings, state, clock)
-        self._store = None if state is None else Store(state / HISTORY, setup.settings.history)
+        self._dispatcher = open_dispatcher(setup.settings, state, clock, health.listener(Part.SINKS))
+        history_broke = partial(health.listener(Part.HISTORY), "writing")
+        self._store = None if state is None else Store(state / HISTORY, setup.settings.history, history_broke)
 
     def start(self) -> None:
         """Let the sinks begin, with what an earlier daemon could not tell them, and the history."""
@@ -82,10 +81,12 @@ class Poller:
             self._store.start()
 
     def stop(self, within: float) -> None:
-        """Let the sinks end within so many seconds, and the history soon after."""
+        """Let the sinks end within so many seconds, and what is written in WRITE_SECONDS after that."""
+        until = self._clock.monotonic() + within + WRITE_SECONDS
         if not self._dispatcher.stop(within):
             _log.warning("a sink did not end in time and is left behind")
-        if self._store is not None and not self._store.stop(_WRITE_SECONDS):
+        left = min(until - self._clock.monotonic(), WRITE_SECONDS)
+        if self._store is not None and not self._store.stop(max(left, 0.0)):
             _log.warning("the last looks are missing in the history: the disk is slow")
 
     def go_on_with(self, setup: Setup) -> None:
@@ -129,9 +130,9 @@ class Poller:
             alerts=alerts.alerts if alerts else (),
         )
         if alerts is not None:
-            self._guard(Part.SINKS, lambda: self._dispatcher.take(alerts.alerts, alerts.due))
-            # After the outbox: killed in between, the next start tells once more, and never not at all.
-            self._guard(Part.ALERTS, self._book.save)
+            # The book after the outbox: killed in between, the next start tells once more, and never not at all.
+            save = partial(self._book.save, self._book.memory)
+            self._guard(Part.SINKS, lambda: self._dispatcher.take(alerts.alerts, alerts.due, save))
         if self._store is not None:
             self._guard(Part.HISTORY, partial(self._store.take, poll))
         return Published(poll=poll, exposition=self._render(poll))
@@ -177,10 +178,15 @@ class Poller:
         return result
 
 
-def open_dispatcher(settings: DaemonSettings, state: Path | None, clock: Clock) -> Dispatcher:
+def open_dispatcher(
+    settings: DaemonSettings,
+    state: Path | None,
+    clock: Clock,
+    broke: Callable[[str, BaseException | None], None] = log_error,
+) -> Dispatcher:
     """The sinks of these settings, not started. Raises UsageError."""
     try:
-        return Dispatcher(settings.sinks, state, clock)
+        return Dispatcher(settings.sinks, state, clock, broke=broke)
     except ValueError as error:
         raise UsageError(f"[sinks] {error}") from None
 

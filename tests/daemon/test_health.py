@@ -35,3 +35,16 @@ def test_the_same_error_is_logged_once_and_counted_each_time(caplog: pytest.LogC
         watched.broke(Part.SERVER, error)
     assert [str(record.exc_info[1]) for record in caplog.records if record.exc_info] == ["a", "b"]
     assert samples(watched)["sockwatch_internal_errors_total", "server"] == 3
+
+
+def test_threads_of_a_part_break_and_work_again_each_for_itself(caplog: pytest.LogCaptureFixture) -> None:
+    watched = health()
+    hear = watched.listener(Part.SINKS)
+    for _ in range(3):
+        hear("sink chat", ValueError("a"))
+        watched.works(Part.SINKS)
+        hear("sink pager", ValueError("b"))
+        hear("sink pager", None)
+    assert len([message for message in caplog.messages if "sink chat" in message]) == 1
+    assert len([message for message in caplog.messages if "sink pager" in message]) == 3
+    assert samples(watched)["sockwatch_internal_errors_total", "sinks"] == 6

@@ -1,15 +1,22 @@
+import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from daemon.sources import LEAK, Looks, SteppedClock, health, leaking, poller, setup
+from daemon.sources import LEAK, Looks, SteppedClock, health, leaking, setup
+from sinks import eventually
 from sockwatch.daemon import poller as under_test
 from sockwatch.daemon.health import Part
+from sockwatch.daemon.poller import ALERTS, Poller
 from sockwatch.errors import DumpError, UsageError
 from sockwatch.export.alerts.book import AlertBook
+from sockwatch.export.alerts.state import decode
+from sockwatch.export.history.database import Database
 from sockwatch.export.web.published import Published
+from sockwatch.model.alert import AlertState
 from sockwatch.model.report import Status
-from sockwatch.model.settings import AlertSettings, DaemonSettings, PollSettings, WebhookSink
+from sockwatch.model.settings import AlertSettings, DaemonSettings, ExecSink, PollSettings, WebhookSink
 from sockwatch.model.state import State
 from sockwatch.pipeline import Source
 
@@ -17,12 +24,12 @@ from sockwatch.pipeline import Source
 class Setting:
     """A poller with all that it works with."""
 
-    def __init__(self, settings: DaemonSettings | None = None) -> None:
+    def __init__(self, settings: DaemonSettings | None = None, state: Path | None = None) -> None:
         self.clock = SteppedClock()
         self.looks = Looks(leaking(), self.clock)
         self.health = health()
         self.asked: list[str] = []
-        self.poller = poller(self._source, self.clock, self.health, setup(settings))
+        self.poller = Poller(setup(settings), source_of=self._source, clock=self.clock, health=self.health, state=state)
 
     def _source(self, netns: str) -> Source:
         self.asked.append(netns)
@@ -153,6 +160,45 @@ def test_a_detector_that_is_ignored_as_a_whole_asks_for_nothing() -> None:
     ignoring = DaemonSettings(poll=PollSettings(ignore=("dead_peer",)))
     watched = under_test._watched(setup(ignoring, detectors=("dead_peer", "close_wait_leak")))  # noqa: SLF001 - what it looks for is seen nowhere else
     assert list(watched) == ["close_wait_leak"]
+
+
+def test_while_the_disk_hangs_polls_go_on_and_afterwards_the_newest_state_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, asked = threading.Event(), threading.Semaphore(0)
+
+    def fsync(_file: int) -> None:
+        asked.release()
+        assert answers.wait(60)
+
+    monkeypatch.setattr("sockwatch.export.state_file.os.fsync", fsync)
+    told = ExecSink(command=("/bin/sh", "-c", f"echo $SOCKWATCH_STATUS >> {tmp_path}/told"))
+    here = Setting(DaemonSettings(sinks={"hook": told}), tmp_path)
+    here.poller.start()
+    here.poll()
+    assert asked.acquire(timeout=20)
+    polls = [here.poll() for _ in range(50)]
+    assert [str(alert.state) for alert in polls[-1].poll.alerts] == ["firing"]
+    assert samples(polls[-1])["sockwatch_outbox_write_success"] == "0.0"
+    assert not (tmp_path / ALERTS).exists()
+    eventually((tmp_path / "told").exists)
+    answers.set()
+    here.poller.stop(20)
+    (alert,) = decode((tmp_path / ALERTS).read_bytes()).alerts.values()
+    assert alert.state is AlertState.FIRING
+    assert (tmp_path / "told").read_text() == "firing\n"
+
+
+def test_a_look_that_the_history_cannot_keep_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("look")
+
+    monkeypatch.setattr(Database, "write", broken)
+    here = Setting(state=tmp_path)
+    here.poller.start()
+    here.poll()
+    eventually(lambda: here.health.errors == {Part.HISTORY: 1})
+    here.poller.stop(20)
 
 
 def test_a_poll_is_as_long_as_its_look() -> None:

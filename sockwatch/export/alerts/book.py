@@ -23,8 +23,8 @@ _SAVE_EVERY = 60.0
 class AlertBook:
     """Turns looks into alerts. Without `path`, or where it cannot be written, all is kept in memory alone.
 
-    For one thread. Whoever takes a round first gives what is due to the sinks, durably, and then calls `save`: killed
-    in between, the next start tells once more, and never not at all.
+    For one thread, except `save`, which may be another's. Whoever takes a round first gives what is due to the sinks,
+    durably, and then calls `save`: killed in between, the next start tells once more, and never not at all.
     """
 
     def __init__(self, settings: AlertSettings, path: Path | None = None) -> None:
@@ -51,19 +51,24 @@ class AlertBook:
         self._told += len(self._round.due)
         return self._round
 
-    def save(self) -> None:
+    @property
+    def memory(self) -> Memory:
+        """All that a look has left behind; a value."""
+        return self._memory
+
+    def save(self, memory: Memory) -> None:
         """Write what a restart must know, where that has changed. A disk that refuses is said once and tried again."""
-        if self._file is None or not self._is_stale():
+        if self._file is None or not self._is_stale(memory):
             return
         try:
-            self._file.write(encode(self._memory))
+            self._file.write(encode(memory))
         except OSError as error:
             self._fail(f"{self._file.path}: {error.strerror}")
             return
         if self._failure:
             _LOG.info("the alerts' state can be written again: %s", self._file.path)
             self._failure = ""
-        self._saved, self._saved_at = self._essence(), self._now()
+        self._saved, self._saved_at = _essence(memory), memory.looked or 0.0
 
     def metrics(self) -> Iterator[Metric]:
         """How many alerts there are, and whether they would survive a restart."""
@@ -114,24 +119,22 @@ class AlertBook:
             else:
                 _LOG.warning("the alerts start anew: %s: %s; it is now %s", file.path, foreign, aside.name)
         else:
-            self._saved = self._essence()
+            self._saved = _essence(self._memory)
 
     def _fail(self, why: str) -> None:
         if not self._failure:
             _LOG.error("a restart would forget alerts: %s", why)
         self._failure = why
 
-    def _now(self) -> float:
-        return self._memory.looked or 0.0
-
-    def _is_stale(self) -> bool:
+    def _is_stale(self, memory: Memory) -> bool:
         """Whether what is written differs in more than timers, or in timers that a restart must not lose."""
-        if self._failure or self._saved != self._essence():
+        if self._failure or self._saved != _essence(memory):
             return True
-        alerts = self._memory.alerts.values()
+        alerts = memory.alerts.values()
         if any(one.state is AlertState.PENDING or one.presence is Presence.GONE for one in alerts):
             return True
-        return bool(alerts) and abs(self._now() - self._saved_at) >= _SAVE_EVERY
+        return bool(alerts) and abs((memory.looked or 0.0) - self._saved_at) >= _SAVE_EVERY
 
-    def _essence(self) -> object:
-        return {key: (one.state, one.severity, one.told, one.inhibited_by) for key, one in self._memory.alerts.items()}
+
+def _essence(memory: Memory) -> object:
+    return {key: (one.state, one.severity, one.told, one.inhibited_by) for key, one in memory.alerts.items()}

@@ -1,10 +1,11 @@
 """The history of the daemon: polls go in on the collector's thread, and a thread of its own writes them."""
 
+import contextlib
 import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -25,11 +26,15 @@ class Store:
     """Keeps polls; `take` never waits for the disk.
 
     A disk that refuses stops the history alone, is said once, and is tried again at every look. A damaged file is set
-    aside, and the history starts anew.
+    aside, and the history starts anew. `broke` gets the errors that nobody foresaw, and None for the first look that
+    is kept after one.
     """
 
-    def __init__(self, path: Path, settings: HistorySettings) -> None:
+    def __init__(
+        self, path: Path, settings: HistorySettings, broke: Callable[[BaseException | None], None] = lambda _: None
+    ) -> None:
         self.path = path
+        self._broke = broke
         self._settings = settings
         self._looks: queue.Queue[Look | None] = queue.Queue(_MOST_WAITING)
         self._thread = threading.Thread(target=self._work, name="history", daemon=True)
@@ -37,7 +42,7 @@ class Store:
         self._configured = settings
         self._failure = ""
         self._broken = False
-        """Whether the thread has ended by an error that nobody foresaw."""
+        """Whether the last look ended in an error that nobody foresaw."""
         self._dropped = 0
         self._set_aside = 0
         self._bytes = 0
@@ -48,10 +53,13 @@ class Store:
 
     def stop(self, within: float) -> bool:
         """Write what waits and end, within so many seconds; whether that came about."""
-        try:
-            self._looks.put(None, timeout=within)
-        except queue.Full:
-            return False
+        while True:
+            try:
+                self._looks.put_nowait(None)
+            except queue.Full:
+                self._leave_out_one()
+            else:
+                break
         self._thread.join(within)
         return not self._thread.is_alive()
 
@@ -83,15 +91,25 @@ class Store:
             "sockwatch_history_set_aside", "Damaged histories that were renamed.", value=self._set_aside
         )
 
+    def _leave_out_one(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            self._looks.get_nowait()
+            self._dropped += 1
+
     def _work(self) -> None:
-        try:
-            while (look := self._looks.get()) is not None:
+        while (look := self._looks.get()) is not None:
+            try:
                 self._try(look)
-        except BaseException:
-            self._broken = True
-            raise
-        finally:
-            self._close()
+            except Exception as error:  # noqa: BLE001 - one look that cannot be kept must not be the end of the history
+                self._broken = True
+                self._dropped += 1
+                self._broke(error)
+                self._close()
+            else:
+                if self._broken:
+                    self._broken = False
+                    self._broke(None)
+        self._close()
 
     def _try(self, look: Look) -> None:
         try:

@@ -1,7 +1,7 @@
 """Carries what waits in the outbox to one sink."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from sockwatch.clock import Clock
@@ -35,14 +35,24 @@ class Receiver(Protocol):
 
 
 class Courier:
-    """turn() does what is due next; it is called by one thread."""
+    """turn() does what is due next; it is called by one thread. `changed` has the outbox written soon."""
 
-    def __init__(self, name: str, receiver: Receiver, *, outbox: Outbox, clock: Clock, tally: Tally) -> None:
+    def __init__(
+        self,
+        name: str,
+        receiver: Receiver,
+        *,
+        outbox: Outbox,
+        clock: Clock,
+        tally: Tally,
+        changed: Callable[[], None],
+    ) -> None:
         self.name = name
         self._receiver = receiver
         self._outbox = outbox
         self._clock = clock
         self._tally = tally
+        self._changed = changed
         self._lock = threading.Lock()
         self._not_before = clock.monotonic()
         self._failures = 0
@@ -76,7 +86,7 @@ class Courier:
         outcome = receiver.deliver([entry.notice for entry in batch])
         self._tally.count(self.name, "", outcome, len(batch))
         self._settle(receiver, batch, outcome)
-        self._outbox.save()
+        self._changed()
         return 0.0
 
     def abort(self) -> None:

@@ -1,8 +1,10 @@
 """Hands alerts to the sinks: one thread for each, so that none waits for another, and the poll for none of them."""
 
+import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from prometheus_client.core import Metric
@@ -17,6 +19,7 @@ from sockwatch.export.sinks.mistakes import mistakes
 from sockwatch.export.sinks.notice import notice_of
 from sockwatch.export.sinks.outbox import Outbox
 from sockwatch.export.sinks.outcome import Loss, Reason
+from sockwatch.export.sinks.state_writer import StateWriter
 from sockwatch.export.sinks.tally import Tally
 from sockwatch.export.sinks.trial import Trial, trial
 from sockwatch.export.sinks.webhook import Webhook
@@ -26,7 +29,11 @@ from sockwatch.model.settings import AlertmanagerSink, ExecSink, Sink, WebhookSi
 
 KILL_SECONDS = 2.0
 """Of the time to stop, what is left for those that have to be cut off."""
-_HOOK_REASONS = (Reason.PROGRAM, Reason.TIMEOUT, Reason.EXIT_STATUS, Reason.SIGNAL, Reason.STOPPED)
+WRITE_SECONDS = 2.0
+"""After that, what the last write of the outbox may take."""
+DISK_PATIENCE = 10.0
+"""Seconds after which a disk that does not answer is treated as one that refuses."""
+_HOOK_REASONS = (Reason.PROGRAM, Reason.TIMEOUT, Reason.EXIT_STATUS, Reason.SIGNAL, Reason.STOPPED, Reason.INTERNAL)
 _HTTP_REASONS = (
     Reason.NETWORK,
     Reason.TIMEOUT,
@@ -37,6 +44,7 @@ _HTTP_REASONS = (
     Reason.CLIENT_ERROR,
     Reason.SERVER_ERROR,
     Reason.STOPPED,
+    Reason.INTERNAL,
 )
 _PENDING = Family(
     name="sockwatch_outbox_pending",
@@ -51,23 +59,35 @@ _DURABLE = Family(
 )
 
 
+_log = logging.getLogger(__name__)
+
+
+def log_error(where: str, error: BaseException | None) -> None:
+    """Say that something broke by an error that nobody foresaw."""
+    if error is not None:
+        _log.error("%s: an error nobody foresaw", where, exc_info=error)
+
+
 class Dispatcher:
     """Tells sinks of alerts, at least once of how each is now; what is not yet told outlives the daemon.
 
-    `directory` is the state directory, None if there is none. Nothing is sent before start(). Raises ConfigError where
-    sinks cannot be as they are configured.
+    `directory` is the state directory, None if there is none. Nothing is sent before start(). `broke` gets what broke
+    by an error that nobody foresaw, with the error; with None when it works again. Raises ConfigError where sinks
+    cannot be as they are configured.
     """
 
     def __init__(
         self, sinks: Mapping[str, Sink], directory: Path | None, clock: Clock, *, host: str | None = None,
-        grace: float = GRACE,
+        grace: float = GRACE, broke: Callable[[str, BaseException | None], None] = log_error,
     ) -> None:  # fmt: skip
         self._clock = clock
         self._host = os.uname().nodename if host is None else host
         self._grace = grace
         self._slots = threading.Semaphore(MOST_HOOKS)
         self._tally = Tally(clock)
+        self._broke = broke
         self._outbox = Outbox(directory)
+        self._writer = StateWriter(self._outbox.save, self._wake, clock, self._writing_broke)
         self._sinks: dict[str, Sink] = {}
         self._couriers: dict[str, Courier] = {}
         self._alertmanagers: dict[str, list[Alertmanager]] = {}
@@ -100,22 +120,25 @@ class Dispatcher:
             elif name in self._couriers:
                 self._couriers[name].go_on_with(made)
             else:
-                self._couriers[name] = Courier(name, made, outbox=self._outbox, clock=self._clock, tally=self._tally)
+                self._couriers[name] = Courier(
+                    name, made, outbox=self._outbox, clock=self._clock, tally=self._tally, changed=self._writer.ask_soon
+                )
         self._sinks = dict(sinks)
         for name, lost in self._outbox.keep_only(self._couriers.keys()).items():
             self._tally.drop(name, Loss.NO_SINK, lost, "there is no such sink any more")
         if self._started:
             self._start_workers()
 
-    def take(self, alerts: Sequence[Alert], due: Sequence[Alert]) -> None:
+    def take(self, alerts: Sequence[Alert], due: Sequence[Alert], then: Callable[[], None] | None = None) -> None:
         """All alerts as they are now, and those that hooks and webhooks must be told of now.
 
-        When this returns, what is due is on the disk, or the log says why not. It waits for no sink.
+        It waits for no sink and no disk. Another thread writes what is due, then has hooks and webhooks told, and then
+        calls `then`; of several that come while the disk is slow, the last one only. Where the disk does not answer,
+        they are told all the same.
         """
         notices = [notice_of(alert) for alert in due]
         for courier in self._couriers.values():
             courier.take(notices)
-        self._outbox.save()
         if self._alertmanagers:
             fire = [alert for alert in alerts if alert.state is AlertState.FIRING]
             current = {alert.identity: alert for alert in (*(one for one in fire if one.told), *due)}
@@ -123,11 +146,16 @@ class Dispatcher:
             quiet = {notice_of(alert, whole=False).identity for alert in fire if not alert.told}
             for alertmanager in self._all_alertmanagers():
                 alertmanager.take(told, quiet)
-        for worker in self._workers:
-            worker.wake()
+        self._writer.ask(then)
+        if self._writer.hangs_for > DISK_PATIENCE:
+            self._outbox.go_on_without_disk()
+        self._wake()
 
     def stop(self, deadline: float) -> bool:
-        """Let what is under way end, for so many seconds; cut off the rest, and say whether all has ended."""
+        """Let what is under way end, for so many seconds; cut off the rest, and say whether all has ended.
+
+        What is left is written after that, in WRITE_SECONDS at most.
+        """
         until = self._clock.monotonic() + deadline
         for worker in self._workers:
             worker.stop()
@@ -135,7 +163,8 @@ class Dispatcher:
         for worker in self._workers:
             worker.work.abort()
         self._join(until)
-        self._outbox.save()
+        if not self._writer.stop(WRITE_SECONDS):
+            _log.warning("what sinks were told last is not written down: the disk is slow; they may be told again")
         return not any(worker.alive for worker in self._workers)
 
     def test(self, name: str) -> Trial:
@@ -181,7 +210,22 @@ class Dispatcher:
         self._workers = [worker for worker in self._workers if worker.alive]
         busy = {worker.work for worker in self._workers}
         works: list[Work] = [*self._couriers.values(), *self._all_alertmanagers()]
-        self._workers += [Worker(work) for work in works if work not in busy]
+        self._workers += [Worker(work, partial(self._sink_broke, work.name)) for work in works if work not in busy]
+
+    def _wake(self) -> None:
+        for worker in self._workers:
+            worker.wake()
+
+    def _sink_broke(self, name: str, error: BaseException | None) -> None:
+        if error is not None:
+            self._tally.unforeseen(name)
+        self._broke(f"sink {name}", error)
+
+    def _writing_broke(self, error: BaseException | None) -> None:
+        self._broke("outbox", error)
+        if error is not None:
+            self._outbox.go_on_without_disk()
+            self._wake()
 
     def _retire(self, work: Work) -> None:
         for worker in self._workers:

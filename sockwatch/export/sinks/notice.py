@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
-from sockwatch.export.json_report import finding_object
+from sockwatch.export.json_report import kept_finding_object
 from sockwatch.export.metrics.labels import label
 from sockwatch.model.alert import Alert, AlertIdentity, AlertState
 from sockwatch.model.finding import Severity
@@ -59,7 +59,7 @@ def notice_of(alert: Alert, *, whole: bool = True) -> Notice:
         fired=alert.began if alert.fired is None else alert.fired,
         resolved=alert.resolved,
         pid=process.pid if process else None,
-        finding=finding_object(alert.finding) if whole and alert.finding else None,
+        finding=kept_finding_object(alert.finding) if whole and alert.finding else None,
     )
 
 

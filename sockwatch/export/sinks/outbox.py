@@ -41,16 +41,16 @@ class _Stored:
 class Outbox:
     """Of each alert a sink is to be told of, the newest state, in the order in which the alerts came.
 
-    Without a directory, or where it cannot be written, it is kept in memory only; save() says so once, and again when
-    the disk holds it. All methods may be called from any thread.
+    What is put in is told only when the disk has it. Without a directory, or where that cannot be written, it is kept
+    in memory only; save() says so once, and again when the disk holds it. save() is for one thread, all else for any.
     """
 
     def __init__(self, directory: Path | None) -> None:
         self._file = None if directory is None else StateFile(directory, FILE_NAME, most_bytes=_MOST_BYTES)
         self._lock = threading.Lock()
-        self._writing = threading.Lock()
         self._waiting: dict[str, dict[AlertIdentity, Entry]] = {}
         self._ready: dict[str, dict[AlertIdentity, float]] = {}
+        self._unsaved: dict[tuple[str, AlertIdentity], int] = {}
         self._version = self._saved = 0
         self._trouble: str | None = None
         for entry in self._load():
@@ -71,6 +71,8 @@ class Outbox:
             for identity in surplus:
                 self._forget(sink, identity)
             self._version += 1
+            if self._file is not None:
+                self._unsaved[sink, notice.identity] = self._version
             return len(surplus)
 
     def take_back(self, sink: str, identity: AlertIdentity) -> None:
@@ -86,9 +88,13 @@ class Outbox:
         """
         with self._lock:
             waiting, ready = self._waiting.get(sink, {}), self._ready.get(sink, {})
-            due = [entry for identity, entry in waiting.items() if ready.get(identity, now) <= now]
+            due = [
+                entry
+                for identity, entry in waiting.items()
+                if ready.get(identity, now) <= now and (sink, identity) not in self._unsaved
+            ]
             if not due:
-                return (), min(ready.values()) - now if waiting else None
+                return (), min(ready.values()) - now if ready else None
             first = due[0]
             if first.alone:
                 return (first,), None
@@ -124,23 +130,34 @@ class Outbox:
         """Return when the disk has what changed before, or has refused it."""
         if self._file is None:
             return
-        with self._writing:
-            with self._lock:
-                version = self._version
-                if version == self._saved:
-                    return
-                entries = [entry for waiting in self._waiting.values() for entry in waiting.values()]
-            try:
-                self._file.write(msgspec.json.encode(_Stored(entries=entries)))
-            except OSError as error:
-                why = error.strerror or type(error).__name__
-                if why != self._trouble:
-                    _log.error("%s: %s; alerts are kept in memory until it can be written", self._file.path, why)
-                self._trouble = why
-                return
+        with self._lock:
+            version = self._version
+            entries = [entry for waiting in self._waiting.values() for entry in waiting.values()]
+        if version == self._saved:
+            return
+        try:
+            self._file.write(msgspec.json.encode(_Stored(entries=entries)))
+        except OSError as error:
+            self._fail(error.strerror or type(error).__name__)
+        else:
             if self._trouble is not None:
                 _log.warning("%s: written again", self._file.path)
             self._trouble, self._saved = None, version
+        with self._lock:
+            self._unsaved = {key: at for key, at in self._unsaved.items() if at > version}
+
+    def go_on_without_disk(self) -> None:
+        """The disk does not answer: what waits may be told before the disk has it."""
+        if self._file is not None:
+            self._fail("the disk does not answer")
+        with self._lock:
+            self._unsaved.clear()
+            self._saved = -1  # until a write has succeeded again
+
+    def _fail(self, why: str) -> None:
+        if self._file is not None and why != self._trouble:
+            _log.error("%s: %s; alerts are kept in memory until it can be written", self._file.path, why)
+        self._trouble = why
 
     def _change(
         self, entries: Sequence[Entry], changed: Callable[[Entry], Entry | None], until: float | None = None
@@ -160,6 +177,7 @@ class Outbox:
     def _forget(self, sink: str, identity: AlertIdentity) -> None:
         self._waiting[sink].pop(identity)
         self._ready.get(sink, {}).pop(identity, None)
+        self._unsaved.pop((sink, identity), None)
         self._version += 1
 
     def _load(self) -> list[Entry]:

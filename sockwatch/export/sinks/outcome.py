@@ -31,6 +31,8 @@ class Reason(StrEnum):
     SIGNAL = auto()
     STOPPED = auto()
     """The daemon ended first."""
+    INTERNAL = auto()
+    """An error that nobody foresaw."""
 
 
 class Loss(StrEnum):

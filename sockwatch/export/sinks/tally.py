@@ -67,6 +67,11 @@ class Tally:
         elif outcome.reason not in {trouble, Reason.STOPPED}:
             _log.error("sink %s: %s", sink, outcome.detail)
 
+    def unforeseen(self, sink: str) -> None:
+        """A try ended in an error that nobody foresaw; whoever caught it logs it."""
+        with self._lock:
+            self._failed[sink, Reason.INTERNAL] += 1
+
     def drop(self, sink: str, loss: Loss, notices: int, why: str) -> None:
         """A sink will never be told of so many alerts."""
         if notices:

@@ -1,12 +1,10 @@
 """The thread of one sink."""
 
-import logging
 import threading
+from collections.abc import Callable
 from typing import Protocol
 
 _AFTER_AN_ERROR = 60.0
-
-_log = logging.getLogger(__name__)
 
 
 class Work(Protocol):
@@ -29,10 +27,15 @@ class Work(Protocol):
 
 
 class Worker:
-    """Runs turn() whenever something is due, until stop()."""
+    """Runs turn() whenever something is due, until stop().
 
-    def __init__(self, work: Work) -> None:
+    `broke` gets the errors that nobody foresaw, and None for the first turn without one after them.
+    """
+
+    def __init__(self, work: Work, broke: Callable[[BaseException | None], None]) -> None:
         self.work = work
+        self._broke = broke
+        self._broken = False
         self._woken = threading.Event()
         self._stopped = threading.Event()
         # A daemon thread: one that hangs in a name lookup must not keep the program from ending.
@@ -66,7 +69,12 @@ class Worker:
 
     def _turn(self) -> float | None:
         try:
-            return self.work.turn()
-        except Exception:  # noqa: BLE001 - an error in one message must not be the end of all messages
-            _log.exception("sink %s: an error nobody foresaw", self.work.name)
+            wait = self.work.turn()
+        except Exception as error:  # noqa: BLE001 - an error in one message must not be the end of all messages
+            self._broken = True
+            self._broke(error)
             return _AFTER_AN_ERROR
+        if self._broken:
+            self._broken = False
+            self._broke(None)
+        return wait

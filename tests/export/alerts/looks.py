@@ -36,6 +36,10 @@ class Looker:
         self.last = self.book.take(given, success=success, time=self.time, monotonic=self.monotonic)
         return [f"{alert.state} {alert.name}" for alert in self.last.due]
 
+    def save(self) -> None:
+        """As the daemon does after each look."""
+        self.book.save(self.book.memory)
+
     @property
     def states(self) -> list[str]:
         return [f"{alert.state} {alert.name}" for alert in self.last.alerts]

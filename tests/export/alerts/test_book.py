@@ -37,7 +37,7 @@ def test_after_a_restart_what_fires_is_not_told_again(path: Path) -> None:
     looker = Looker(book=AlertBook(AlertSettings(), path))
     for _ in range(4):
         looker.see(leak())
-        looker.book.save()
+        looker.save()
     restarted(looker, path)
     assert looker.see(leak()) == []
     assert looker.only.fired is not None
@@ -47,13 +47,13 @@ def test_what_is_over_after_a_restart_is_resolved_once_looks_say_so_for_long_eno
     looker = Looker(book=AlertBook(AlertSettings(), path))
     for _ in range(4):
         looker.see(leak())
-        looker.book.save()
+        looker.save()
     restarted(looker, path)
     assert looker.see(after=1e6) == []
     alert = looker.only
     assert (alert.summary, alert.remedies, alert.finding) == (leak().summary, leak().remedies, None)
     assert [looker.see() for _ in range(6)] == [[], [], [], [], [], [RESOLVED]]
-    looker.book.save()
+    looker.save()
     restarted(looker, path)
     assert looker.see() == []
     assert looker.last.alerts == ()
@@ -64,11 +64,11 @@ def test_killed_before_it_could_save_it_tells_once_more_and_never_not_at_all(pat
     assert looker.see(overflow()) == ["firing accept_queue_overflow/somaxconn"]
     restarted(looker, path)
     assert looker.see(overflow()) == ["firing accept_queue_overflow/somaxconn"]
-    looker.book.save()
+    looker.save()
     restarted(looker, path)
     for _ in range(6):
         assert looker.see() == []
-        looker.book.save()
+        looker.save()
     looker.see(after=100)
     restarted(looker, path)
     looker.see()
@@ -78,10 +78,10 @@ def test_killed_before_it_could_save_it_tells_once_more_and_never_not_at_all(pat
 def test_blindness_goes_on_over_a_restart(path: Path) -> None:
     looker = Looker(book=AlertBook(AlertSettings(), path))
     looker.fail()
-    looker.book.save()
+    looker.save()
     restarted(looker, path)
     assert [looker.fail() for _ in range(2)] == [[], ["firing blind"]]
-    looker.book.save()
+    looker.save()
     restarted(looker, path)
     assert looker.fail() == []
     assert looker.see() == ["resolved blind"]
@@ -92,7 +92,7 @@ def test_writes_only_what_a_restart_must_know(path: Path) -> None:
     written = []
     for number in range(30):
         looker.see(*[leak()] * (number > 3))
-        looker.book.save()
+        looker.save()
         written.append(path.exists() and path.stat().st_mtime_ns)
     assert written[3] is False  # no alert yet
     changes = [number for number in range(1, 30) if written[number] != written[number - 1]]
@@ -108,7 +108,7 @@ def test_a_damaged_state_is_set_aside_and_said(path: Path, caplog: pytest.LogCap
     assert path.with_name("alerts.json.corrupt").read_text() == "{"
     assert values(looker.book)["sockwatch_alert_state_discarded"] == 1
     looker.see(overflow())
-    looker.book.save()
+    looker.save()
     restarted(looker, path)
     assert values(looker.book)["sockwatch_alert_state_discarded"] == 0
     assert looker.see(overflow()) == []
@@ -121,11 +121,11 @@ def test_without_a_directory_it_alerts_all_the_same_and_goes_on_once_there_is_on
     looker = Looker(book=AlertBook(AlertSettings(), path))
     for _ in range(3):
         looker.see(overflow())
-        looker.book.save()
+        looker.save()
     assert values(looker.book)["sockwatch_alert_state_success"] == 0
     assert len(caplog.messages) == 1
     path.parent.mkdir()
-    looker.book.save()
+    looker.save()
     assert values(looker.book)["sockwatch_alert_state_success"] == 1
     assert path.exists()
 
@@ -144,16 +144,16 @@ def main():
     path = Path(sys.argv[1]) / "alerts.json"
     looker = Looker(book=AlertBook(AlertSettings(), path))
     looker.see(overflow())
-    looker.book.save()
+    looker.save()
     old = path.read_bytes()
     BREAK
     for number in range(5):
         print(looker.see(leak(), overflow()))
-        looker.book.save()
+        looker.save()
     assert path.read_bytes() == old
     MEND
     looker.see(leak(), overflow())
-    looker.book.save()
+    looker.save()
     assert len(decode(path.read_bytes()).alerts) == 2
 """
 

@@ -33,7 +33,7 @@ for number in range(int(sys.argv[2])):
         while True:
             for findings in ((overflow(),), (leak(), overflow())):
                 looker.see(*findings)
-                looker.book.save()
+                looker.save()
                 os.write(write, b".")
     for _ in range(1 + number % 3):
         os.read(ready, 1)
@@ -53,7 +53,7 @@ def memory_of(*findings: Finding, path: Path) -> Memory:
     looker = Looker(book=AlertBook(AlertSettings(), path))
     for _ in range(4):
         looker.see(*findings)
-    looker.book.save()
+    looker.save()
     return decode(path.read_bytes())
 
 

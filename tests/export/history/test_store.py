@@ -14,7 +14,7 @@ from builders import snapshot
 from export.history.past import START, Looks, poll_of
 from export.small_disk import on_small_disk
 from reports import leak
-from sockwatch.export.history.database import NOT_KEPT
+from sockwatch.export.history.database import NOT_KEPT, Database
 from sockwatch.export.history.reader import History
 from sockwatch.export.history.store import Store
 from sockwatch.model.settings import HistorySettings
@@ -101,6 +101,38 @@ def test_a_disk_that_hangs_delays_no_poll_and_what_it_missed_is_a_gap(path: Path
     until(goes_on)
     assert store.stop(30)
     assert History(path).gaps(*EVER)[0].why == NOT_KEPT
+
+
+def test_one_look_that_cannot_be_kept_is_not_the_end_of_the_history(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[BaseException | None] = []
+    store, looks, surprise = Store(path, HistorySettings(), told.append), Looks(), ZeroDivisionError("surprise")
+
+    def broken(*_: object) -> None:
+        raise surprise
+
+    store.start()
+    with monkeypatch.context() as patched:
+        patched.setattr(Database, "write", broken)
+        store.take(poll_of(looks.see(), SNAPSHOT))
+        until(lambda: bool(told))
+        assert (values(store)["success"], values(store)["dropped_total"]) == (0, 1)
+    store.take(poll_of(looks.see(), SNAPSHOT))
+    assert store.stop(10)
+    assert told == [surprise, None]
+    assert values(store)["success"] == 1
+    assert History(path).span() == (START + 10, START + 10)
+
+
+def test_it_ends_in_time_however_much_waits(path: Path) -> None:
+    store, looks = Store(path, HistorySettings()), Looks()
+    for _ in range(100):
+        store.take(poll_of(looks.see(), SNAPSHOT))
+    dropped = values(store)["dropped_total"]
+    store.start()
+    assert store.stop(30)
+    assert values(store)["dropped_total"] <= dropped + 1
 
 
 def test_a_damaged_file_is_set_aside_and_said(path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -44,7 +44,14 @@ class Post:
 
     def __post_init__(self) -> None:
         self.outbox, self.tally = Outbox(None), Tally(self.clock)
-        self.courier = Courier("web", self.receiver, outbox=self.outbox, clock=self.clock, tally=self.tally)
+        self.courier = Courier(
+            "web",
+            self.receiver,
+            outbox=self.outbox,
+            clock=self.clock,
+            tally=self.tally,
+            changed=self.outbox.save,
+        )
 
     def take(self, *alerts: Alert) -> None:
         self.courier.take([notice_of(one) for one in alerts])
@@ -217,7 +224,7 @@ def test_an_hour_without_the_receiver(clock: FakeClock, tmp_path: Path) -> None:
         port = first.port
     outbox, began = Outbox(tmp_path), clock.now
     webhook = Webhook("web", WebhookSink(url=f"http://127.0.0.1:{port}/"), host="web1", clock=clock)
-    courier = Courier("web", webhook, outbox=outbox, clock=clock, tally=Tally(clock))
+    courier = Courier("web", webhook, outbox=outbox, clock=clock, tally=Tally(clock), changed=outbox.save)
     tries = 0
 
     def second() -> None:

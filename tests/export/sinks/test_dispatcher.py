@@ -12,9 +12,9 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 
-from sinks import FIRED, WebReceiver, alert, eventually, over
+from sinks import FIRED, FakeClock, WebReceiver, alert, eventually, over
 from sockwatch.clock import SystemClock
-from sockwatch.export.sinks.dispatcher import Dispatcher
+from sockwatch.export.sinks.dispatcher import DISK_PATIENCE, Dispatcher
 from sockwatch.export.sinks.notice import instant
 from sockwatch.export.sinks.outbox import FILE_NAME
 from sockwatch.model.alert import Alert, AlertState
@@ -41,8 +41,10 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def tell(dispatcher: Dispatcher, *alerts: Alert) -> None:
-    """One poll in which all of these are due."""
-    dispatcher.take(alerts, alerts)
+    """One poll in which all of these are due; they are on the disk when this returns."""
+    written = threading.Event()
+    dispatcher.take(alerts, alerts, written.set)
+    assert written.wait(20)
 
 
 def shell(script: str) -> ExecSink:
@@ -102,7 +104,7 @@ def test_every_sink_is_told(start: Start, tmp_path: Path, receiver: WebReceiver)
     assert shown["sockwatch_outbox_write_success"] == 1
 
 
-def test_take_leaves_what_is_due_on_the_disk_and_waits_for_nobody(start: Start, tmp_path: Path) -> None:
+def test_what_is_due_is_on_the_disk_and_waits_for_no_sink(start: Start, tmp_path: Path) -> None:
     never = threading.Event()
     with hanging(never) as silent:
         dispatcher = start({"chat": WebhookSink(url=silent.url), "script": shell("sleep 1000")})
@@ -279,6 +281,88 @@ def test_an_error_nobody_foresaw_is_not_the_end(
     eventually(lambda: states(receiver) == [("8080", "firing"), ("8081", "firing")])
 
 
+class HangingDisk:
+    """fsync() returns when the test says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.answers = threading.Event()
+        self.asked = threading.Semaphore(0)
+        monkeypatch.setattr("sockwatch.export.state_file.os.fsync", self._fsync)
+
+    def _fsync(self, _file: int) -> None:
+        self.asked.release()
+        assert self.answers.wait(60)
+
+
+def test_a_disk_that_hangs_holds_up_nobody_and_before_long_sinks_are_told_all_the_same(
+    tmp_path: Path, receiver: WebReceiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk, clock = HangingDisk(monkeypatch), FakeClock()
+    saved: list[int] = []
+    dispatcher = Dispatcher({"chat": WebhookSink(url=receiver.url)}, tmp_path, clock, host="web1")
+    dispatcher.start()
+    dispatcher.take([alert()], [alert()], lambda: saved.append(0))
+    assert disk.asked.acquire(timeout=20)
+    for number in range(1, 100):
+        dispatcher.take([], [], lambda n=number: saved.append(n))  # type: ignore[misc] # the default binds it
+    assert metrics(dispatcher)["sockwatch_outbox_pending chat"] == 1, "it may be on the disk before long"
+    clock.now += DISK_PATIENCE + 1
+    dispatcher.take([alert(1)], [alert(1)], lambda: saved.append(100))
+    eventually(lambda: len(states(receiver)) == 2)
+    assert "sockwatch_outbox_write_success" not in metrics(dispatcher)
+    assert caplog.text.count("the disk does not answer") == 1
+    assert (receiver.posts[0].body["status"], saved) == ("firing", [])
+    assert not dispatcher.stop(0.1) or "may be told again" in caplog.text
+    disk.answers.set()
+    assert dispatcher.stop(20)
+    eventually(lambda: waiting(tmp_path) == [])
+    assert saved == [0, 100]
+    assert metrics(dispatcher)["sockwatch_outbox_write_success"] == 1
+
+
+def test_nothing_is_told_before_the_disk_has_it(
+    tmp_path: Path, receiver: WebReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dispatcher = Dispatcher({"chat": WebhookSink(url=receiver.url)}, tmp_path, FakeClock(), host="web1")
+    dispatcher.start()
+    disk = HangingDisk(monkeypatch)
+    dispatcher.take([alert()], [alert()])
+    assert disk.asked.acquire(timeout=20)
+    dispatcher.take([alert(1)], [alert(1)])
+    assert not threading.Event().wait(0.1)
+    assert not receiver.posts
+    disk.answers.set()
+    eventually(lambda: len(states(receiver)) == 2)
+    assert dispatcher.stop(20)
+
+
+def test_an_error_nobody_foresaw_is_counted_and_told_to_who_asked(
+    receiver: WebReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, str]] = []
+    surprise = ZeroDivisionError("surprise")
+
+    def broken(*_: object) -> None:
+        raise surprise
+
+    dispatcher = Dispatcher(
+        {"chat": WebhookSink(url=receiver.url)},
+        None,
+        SystemClock(),
+        broke=lambda where, error: told.append((where, repr(error))),
+    )
+    dispatcher.start()
+    with monkeypatch.context() as patch:
+        patch.setattr("sockwatch.export.sinks.webhook.message", broken)
+        dispatcher.take([alert()], [alert()])
+        eventually(lambda: told)
+    dispatcher.take([alert(1)], [alert(1)])
+    eventually(lambda: len(told) == 2)
+    assert told == [("sink chat", repr(surprise)), ("sink chat", "None")]
+    assert metrics(dispatcher)["sockwatch_notifications_failed_total chat internal"] == 1
+    assert dispatcher.stop(20)
+
+
 @pytest.mark.needs_program("promtool")
 def test_metrics_are_there_at_zero_and_lint_clean(tmp_path: Path) -> None:
     sinks: dict[str, Sink] = {"script": shell("exit 0"), "chat": WebhookSink(url="http://127.0.0.1:1/")}
@@ -298,11 +382,11 @@ def test_metrics_are_there_at_zero_and_lint_clean(tmp_path: Path) -> None:
 
 
 KILLED = """
-import os, random, select, signal, sys
+import os, random, select, signal, sys, threading
 from pathlib import Path
 from sinks import FIRED, alert, over
 from sockwatch.clock import SystemClock
-from sockwatch.export.sinks.dispatcher import Dispatcher
+from sockwatch.export.sinks.dispatcher import DISK_PATIENCE, Dispatcher
 from sockwatch.model.settings import ExecSink, WebhookSink
 
 folder, url, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -317,10 +401,12 @@ for _ in range(rounds):
     if not pid:
         dispatcher = Dispatcher(sinks, Path(folder), SystemClock(), host="web1")
         dispatcher.start()
+        written = threading.Semaphore(0)
         while True:
             number += 1
             one = (alert if number % 2 else over)(number % 3, fired=FIRED + number, count=number)
-            dispatcher.take([one], [one])
+            dispatcher.take([one], [one], written.release)
+            written.acquire()
             os.write(theirs, b"%9d\\n" % number)
     os.close(theirs)
     for _ in range(random.randrange(1, 20)):

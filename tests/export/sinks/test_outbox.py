@@ -93,6 +93,7 @@ def test_it_outlives_the_daemon(tmp_path: Path) -> None:
     first = Outbox(tmp_path)
     put(first, alert(0), alert(1))
     put(first, over(0), sink="web")
+    first.save()
     first.postpone(first.next("hook", NOW, 1)[0], NOW + 10)
     first.save()
     second = Outbox(tmp_path)
@@ -101,6 +102,23 @@ def test_it_outlives_the_daemon(tmp_path: Path) -> None:
     assert entry.notice == notice_of(over(0))
     assert second.next("hook", NOW, 2)[0][1].attempts == 1
     assert second.durable
+
+
+def test_nothing_is_told_before_it_is_on_the_disk_unless_that_refuses_or_hangs(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    put(outbox, alert(0))
+    assert outbox.next("hook", NOW, 1) == ((), None)
+    outbox.save()
+    put(outbox, alert(1))
+    assert told(outbox) == [("8080", "firing")]
+    outbox.go_on_without_disk()
+    assert (told(outbox), outbox.durable) == ([("8080", "firing"), ("8081", "firing")], False)
+    outbox.save()
+    assert outbox.durable
+    tmp_path.rename(tmp_path.with_name("elsewhere"))
+    put(outbox, alert(2))
+    outbox.save()
+    assert (len(told(outbox)), outbox.durable) == (3, False)
 
 
 def test_it_is_not_written_when_nothing_changed(tmp_path: Path) -> None:
