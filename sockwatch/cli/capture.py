@@ -64,6 +64,7 @@ def run(options: argparse.Namespace) -> int:
 def take_looks(netns: str, sample: float | None) -> "Sequence[Snapshot]":
     """One look, or two that are `sample` seconds apart, with the holders that any --min-age may ask for."""
     from sockwatch.cli.check import with_min_age
+    from sockwatch.cli.progress import progress, stage_text
     from sockwatch.clock import SystemClock
     from sockwatch.collect.live import LiveSource
     from sockwatch.diagnose.registry import load_detectors
@@ -72,11 +73,13 @@ def take_looks(netns: str, sample: float | None) -> "Sequence[Snapshot]":
     clock = SystemClock()
     detectors = with_min_age(load_detectors(), 0.0)
     pipeline = Pipeline(LiveSource(clock=clock, netns=netns), detectors, clock, also_name=_held)
-    first = pipeline.look()
-    if sample is None:
-        return (first,)
-    clock.wait(sample)
-    return (first, pipeline.look())
+    with progress(lambda: stage_text(pipeline.stage)):
+        first = pipeline.look()
+        if sample is None:
+            return (first,)
+        pipeline.stage = "wait"
+        clock.wait(sample)
+        return (first, pipeline.look())
 
 
 def _held(table: "SocketTable") -> "SocketTable":

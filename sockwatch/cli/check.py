@@ -56,7 +56,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
         "--netns",
         type=namespace,
         metavar="WHICH",
-        help="current (default), all, a name in /run/netns, or a path such as /proc/PID/ns/net",
+        help="current (default), all, a name in /run/netns or in a report, or a path such as /proc/PID/ns/net",
     )
     add("--from", dest="capture", metavar="CAPTURE", help="judge a capture (- is stdin) instead of this host")
     add(
@@ -79,6 +79,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
 def run(options: argparse.Namespace) -> int:
     """Look, print the report, return the status as an exit code. Raises SockwatchError."""
     from sockwatch.cli.deadline import deadline
+    from sockwatch.cli.progress import progress, stage_text
     from sockwatch.cli.selection import Kinds, Service, known_kinds, select_kinds, select_service, wanted_detectors
     from sockwatch.clock import SystemClock
     from sockwatch.model.report import Status
@@ -110,7 +111,9 @@ def run(options: argparse.Namespace) -> int:
                 also_name=service.sockets if service else None,
                 supposed=supposed,
             )
-            report = _steps(pipeline, clock, looks, options.sample)
+            stages = pipeline
+            with progress(lambda: stage_text(stages.stage), wanted=not (options.json or options.perfdata)):
+                report = _steps(pipeline, clock, looks, options.sample)
             snapshot = pipeline.snapshot
     except (DumpError, DeadlineError) as error:
         if not (options.json or options.perfdata):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sockwatch.cli.parser import Parser
+    from sockwatch.cli.progress import StatusLine
     from sockwatch.lab.performance import Performance
     from sockwatch.lab.scenario import Scenario
     from sockwatch.lab.stage import Stage
@@ -81,13 +82,21 @@ def _listed(scenario: "Scenario") -> str:
 
 
 def _run_all(scenarios: "list[Scenario]", options: argparse.Namespace) -> int:
+    from sockwatch.cli.progress import StatusLine
+
     if options.keep:
         raise UsageError("--keep leaves one stage standing: name one scenario")
     width = max(len(scenario.name) for scenario in scenarios)
     if not options.json:
         emit(f"{'NAME':<{width}}  {'DECLARED':<20}  {'FOUND':<20}  VERDICT\n")
+    with StatusLine(wanted=not options.json) as line:
+        return _run_each(scenarios, options, width, line)
+
+
+def _run_each(scenarios: "list[Scenario]", options: argparse.Namespace, width: int, line: "StatusLine") -> int:
     worst = AS_DECLARED
-    for scenario in scenarios:
+    for number, scenario in enumerate(scenarios, 1):
+        line.show(f"{number} of {len(scenarios)}: {scenario.name}")
         declared = _by_severity(expected.severity for expected in scenario.expected)
         try:
             result = _play(scenario, options, told=False)
@@ -99,6 +108,7 @@ def _run_all(scenarios: "list[Scenario]", options: argparse.Namespace) -> int:
             found = _by_severity(finding["severity"] for finding in result["found"])
             verdict = "as declared" if result["ok"] else "; ".join(_differences(result))
             worst = max(worst, AS_DECLARED if result["ok"] else DIFFERS)
+        line.erase()
         if options.json:
             emit(json.dumps(result) + "\n")
         else:
@@ -132,6 +142,7 @@ def _play(scenario: "Scenario", options: argparse.Namespace, *, told: bool) -> d
 
 
 def _on_stage(scenario: "Scenario", options: argparse.Namespace, *, told: bool) -> dict[str, Any]:
+    from sockwatch.cli.progress import StatusLine
     from sockwatch.clock import SystemClock
     from sockwatch.lab.actor import Family
     from sockwatch.lab.performance import perform
@@ -139,11 +150,14 @@ def _on_stage(scenario: "Scenario", options: argparse.Namespace, *, told: bool) 
 
     def tell(who: str | None, what: str) -> None:
         if told:
+            line.erase()
             emit(_told(who, what))
+            line.show("at work")
 
-    with Stage(clock=SystemClock(), tell=tell, family=Family(options.family)) as stage:
+    with StatusLine(wanted=told) as line, Stage(clock=SystemClock(), tell=tell, family=Family(options.family)) as stage:
         tell(None, f"{scenario.name}: {scenario.story}")
         performance = perform(scenario, stage)
+        line.erase()
         result = _result(scenario, performance, stage)
         if told:
             _show(performance, result)

@@ -82,12 +82,14 @@ def _refuse_contradictions(options: argparse.Namespace) -> None:
 
 
 def _story(options: argparse.Namespace, clock: "Clock") -> "Story":
+    from sockwatch.cli.progress import progress
     from sockwatch.export.html_report.story import Story
 
     made = clock.unixtime()
     if options.since is not None:
         path = history_file(options.config)
-        past = read_past(path, since_when(options.since, made), made + 1)
+        with progress(lambda: "reading the history"):
+            past = read_past(path, since_when(options.since, made), made + 1)
         return Story(source=f"history {printable(str(path))}", made=made, past=past)
     if options.captures:
         return _of_captures(options, clock, made)
@@ -95,6 +97,7 @@ def _story(options: argparse.Namespace, clock: "Clock") -> "Story":
 
 
 def _of_now(options: argparse.Namespace, clock: "Clock", made: float) -> "Story":
+    from sockwatch.cli.progress import progress, stage_text
     from sockwatch.collect.live import LiveSource
     from sockwatch.export.diagram import RATES
     from sockwatch.export.html_report.story import Story
@@ -103,22 +106,26 @@ def _of_now(options: argparse.Namespace, clock: "Clock", made: float) -> "Story"
 
     netns = options.netns or "current"
     pipeline = Pipeline(LiveSource(clock=clock, netns=netns), configured_detectors(options.config), clock)
-    report = pipeline.step()
     known = {}
-    if options.sample is not None:
-        clock.wait(options.sample)
-        first, report = report, pipeline.step()
-        known = dict(rates(report, first, RATES))
+    with progress(lambda: stage_text(pipeline.stage)):
+        report = pipeline.step()
+        if options.sample is not None:
+            pipeline.stage = "wait"
+            clock.wait(options.sample)
+            first, report = report, pipeline.step()
+            known = dict(rates(report, first, RATES))
     where = "" if netns == "current" else f", namespace {printable(netns)}"
     return Story(source=f"this host{where}", made=made, report=report, rates=known)
 
 
 def _of_captures(options: argparse.Namespace, clock: "Clock", made: float) -> "Story":
+    from sockwatch.cli.progress import progress
     from sockwatch.export.diagram import RATES
     from sockwatch.export.html_report.story import Story
     from sockwatch.export.rates import rates
 
-    replayed = [_replay(path, options.config, clock) for path in options.captures]
+    with progress(lambda: "judging the captures"):
+        replayed = [_replay(path, options.config, clock) for path in options.captures]
     first, last = replayed[-1][0], replayed[-1][-1]
     before = replayed[0][-1] if len(replayed) > 1 else None
     known = dict(rates(last, first if before is None else before, RATES))

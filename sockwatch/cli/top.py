@@ -55,12 +55,15 @@ def run(options: argparse.Namespace) -> int:
         raise SockwatchError("top needs a terminal; in a pipe use `sockwatch check`")
     if os.environ.get("TERM", "dumb") == "dumb":
         raise SockwatchError("top needs a terminal that can move its cursor (TERM)")
+    from sockwatch.cli.progress import progress
     from sockwatch.clock import SystemClock
     from sockwatch.export.tui.app import Top
 
     clock = SystemClock()
     feed = _feed(options, clock)
-    Top(feed, feed.look(), clock, interval=options.interval).run()
+    with progress(lambda: "looking for the first time"):
+        first = feed.look()
+    Top(feed, first, clock, interval=options.interval).run()
     return 0
 
 
