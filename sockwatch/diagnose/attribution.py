@@ -25,8 +25,6 @@ EARLIER_LOOK = "an earlier look"
 LISTENER = "the listener on this port"
 CGROUP = "the cgroup they were created in"
 GUESS = "medium"
-WEAK_GUESS = "low"
-"""Where less than half of the sockets are known to be of those who are named."""
 _MOST_NAMED = 3
 _CLOCK_SLACK = 2.0
 """Seconds: the kernel tells when it booted in whole seconds, and processes start relative to that."""
@@ -83,7 +81,7 @@ class _Seen:
         """How certain it is that all of so many sockets are theirs."""
         if self.known == count and not self.remembered:
             return {}
-        evidence: Evidence = {"confidence": GUESS if self.known * 2 >= count else WEAK_GUESS}
+        evidence: Evidence = {"confidence": GUESS}
         if self.remembered:
             evidence["process_from"] = EARLIER_LOOK
         return evidence if self.most == count else evidence | {"process_holds": self.most}
@@ -151,7 +149,7 @@ def _by_cgroup(window: Window, sockets: SocketTable) -> Attribution:
     inside = [window.owners.processes[i] for i in cgroup.processes]
     if len({process.name for process in inside}) != 1:
         return Attribution(evidence=created)
-    return Attribution(holders=tuple(inside), evidence={"confidence": GUESS, "process_from": CGROUP} | created)
+    return Attribution(holders=tuple(inside), evidence={"confidence": GUESS, "process_from": CGROUP, **created})
 
 
 def _origin(window: Window, held: SocketTable, ages: Ages | None) -> Evidence:

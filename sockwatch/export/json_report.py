@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -41,6 +42,23 @@ def report_object(report: Report) -> dict[str, Any]:
         **({"effort": _effort(report.effort)} if report.effort else {}),
         **({"what_if": _what_if(report.what_if)} if report.what_if else {}),
     }
+
+
+def kept_finding_object(finding: Finding) -> dict[str, Any]:
+    """One finding for who keeps it or passes it on: without command lines, as no rule finds every secret in them."""
+    subject, other = finding.subject, finding.other_end
+    return finding_object(
+        replace(
+            finding,
+            subject=replace(subject, process=_without_command(subject.process)),
+            holders=tuple(replace(holder, command=None) for holder in finding.holders),
+            other_end=None if other is None else replace(other, process=_without_command(other.process)),
+        )
+    )
+
+
+def _without_command(process: Process | None) -> Process | None:
+    return None if process is None else replace(process, command=None)
 
 
 def finding_object(finding: Finding) -> dict[str, Any]:

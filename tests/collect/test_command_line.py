@@ -32,7 +32,7 @@ def joined(*words: str) -> bytes:
         # secrets
         (joined("app", "--password", "hunter2", "-v"), "app --password '***' -v"),
         (joined("app", "--password=hunter2"), "app '--password=***'"),
-        (joined("app", "--password", "-v"), "app --password -v"),
+        (joined("app", "--password", "-v"), "app --password '***'"),
         (joined("java", "-Dspring.datasource.password=x", "-jar", "a.jar"), None),
         (joined("env", "AWS_SECRET_ACCESS_KEY=x", "GITHUB_TOKEN=y", "app"), None),
         (joined("curl", "-H", "Authorization: Bearer abc", "https://u:hunter2@host/"), None),
@@ -49,6 +49,61 @@ def test_a_command_line_reads_as_a_shell_would_take_it(raw: bytes, shown: str | 
     }
     program = raw.partition(b"\0")[0].decode("utf-8", "replace")
     assert format_command(raw) == (shown or (told.get(program) if raw.strip(b"\0") else None))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("sh", "-c", "redis-cli --password SECRET"),
+        ("bash", "-c", "server --token SECRET --port 80"),
+        ("bash", "-c", "server --token-file /x --token 'SECRET SECRET'"),
+        ("python3", "-c", "run(['server', '--token', 'SECRET'])"),
+        ("redis: --requirepass SECRET",),
+        ("app", "--password", "-SECRET"),
+        ("app", '{"password":"SECRET"}'),
+        ("app", "{'password': 'SECRET'}"),
+        ("app", "postgres://u:pa/SECRET@h/db"),
+        ("app", "postgres://u:p@SECRET@h/db"),
+        ("app", "https://SECRET@host/"),
+        ("app", "amqp://u:SECRET@h1,amqp://u:SECRET@h2"),
+        ("sh", "-c", "git clone https://SECRET@host/ x"),
+        ("redis-server", "--requirepass", "SECRET"),
+        ("app", "--pass", "SECRET"),
+        ("app", "--pass=SECRET"),
+        ("env", "DB_PASS=SECRET"),
+        ("env", "dbPass=SECRET"),
+        ("app", "--db-pwd=SECRET"),
+        ("app", "--private-key=SECRET"),
+        ("app", "--private_key", "SECRET"),
+        ("curl", "-u", "user:SECRET", "http://h/"),
+        ("curl", "-uuser:SECRET", "http://h/"),
+        ("curl", "--user=user:SECRET", "http://h/"),
+        ("sh", "-c", "curl -u user:SECRET http://h/"),
+        ("curl", "-H", "X-Auth: Bearer SECRET"),
+        ("app", "--password\nSECRET"),
+        ("app", "--password=a\nSECRET"),
+    ],
+)
+def test_a_secret_is_left_out_wherever_it_stands(words: tuple[str, ...]) -> None:
+    shown = str(format_command(joined(*words)))
+    assert "SECRET" not in shown
+    assert "***" in shown
+    assert shown.startswith(words[0].partition(" ")[0])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("app", "--token-file", "/run/token", "-v"),
+        ("nginx", "-c", "/etc/nginx/passenger.conf"),
+        ("ssh", "-p", "22", "user@host"),
+        ("app", "http://127.0.0.1:8080/x"),
+        ("sudo", "-u", "www-data", "app"),
+        ("tail", "/var/log/password.log"),
+    ],
+)
+def test_what_is_no_secret_is_shown(words: tuple[str, ...]) -> None:
+    assert format_command(joined(*words)) == shlex.join(words)
 
 
 def test_a_long_one_is_cut() -> None:

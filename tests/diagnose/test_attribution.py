@@ -173,7 +173,7 @@ def test_who_made_260_of_262_sockets_is_named_and_not_who_holds_the_two_live_one
 def test_who_holds_one_of_many_is_not_taken_for_the_holder_of_all() -> None:
     seen = window(*with_a_file(1000), holders={7: [INNOCENT]})
     found = attribute(seen, seen.sockets, seen.sockets)
-    assert (found.holders, found.evidence) == ((INNOCENT,), {"confidence": "low", "process_holds": 1})
+    assert (found.holders, found.evidence) == ((INNOCENT,), {"confidence": "medium", "process_holds": 1})
 
 
 def test_an_earlier_look_that_knew_one_of_many_comes_after_the_listener() -> None:
@@ -187,7 +187,7 @@ def test_an_earlier_look_that_knew_one_of_many_comes_after_the_listener() -> Non
     nobody = snapshot(*orphans)
     found = attribute(Window(current=nobody, history=history), nobody.sockets, nobody.sockets)
     assert found.holders == (INNOCENT,)
-    assert found.evidence == {"confidence": "low", "process_from": "an earlier look", "process_holds": 1}
+    assert found.evidence == {"confidence": "medium", "process_from": "an earlier look", "process_holds": 1}
 
 
 @pytest.mark.parametrize(

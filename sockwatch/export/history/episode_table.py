@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 
 from sockwatch.export.history.episodes import Episode, Event, EventKind
-from sockwatch.export.json_report import finding_object
+from sockwatch.export.json_report import kept_finding_object
 from sockwatch.model.alert import AlertIdentity
 from sockwatch.model.finding import Severity
 
@@ -62,7 +62,7 @@ class EpisodeTable:
             self._written[episode.identity] = time
         else:
             self._update(episode, event.time if event.kind is EventKind.CLOSED else None, time)
-        finding = None if episode.finding is None else json.dumps(finding_object(episode.finding), allow_nan=False)
+        finding = None if episode.finding is None else json.dumps(kept_finding_object(episode.finding), allow_nan=False)
         self._connection.execute(
             "INSERT INTO events (episode, time, kind, severity, count, finding) VALUES (?, ?, ?, ?, ?, ?)",
             (

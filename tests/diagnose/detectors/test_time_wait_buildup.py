@@ -66,7 +66,7 @@ def test_client_ports_fires_with_the_share_and_names_the_live_users() -> None:
     assert finding.summary == "46% of the source ports towards 10.0.0.9:5432 are held by TIME_WAIT alone"
     assert {a.name: a.effect for a in finding.sysctls}["net.ipv4.tcp_fin_timeout"] is Effect.NONE
     expected = {"used": 51, "usable": 100, "time_wait": 46, "reusable": 0, "oldest_seconds_max": 40.0}
-    assert finding.evidence == expected | {"confidence": "low", "process_holds": 1}
+    assert finding.evidence == expected | {"confidence": "medium", "process_holds": 1}
 
 
 @pytest.mark.parametrize(("count", "found"), [(49, 0), (50, 1)])

@@ -6,17 +6,19 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from builders import snapshot
+from builders import process, snapshot
 from export.history.past import START, Looks, poll_of
 from export.small_disk import on_small_disk
 from reports import leak
 from sockwatch.export.history.database import NOT_KEPT, Database
 from sockwatch.export.history.reader import History
 from sockwatch.export.history.store import Store
+from sockwatch.model.finding import Subject
 from sockwatch.model.settings import HistorySettings
 
 EVER = (0.0, 1e11)
@@ -60,6 +62,16 @@ def test_keeps_polls_and_findings(path: Path, store: Store) -> None:
     assert len(history.gaps(*EVER)) == 1
     assert values(store)["dropped_total"] == 0
     assert values(store)["bytes"] > 0
+
+
+def test_command_lines_stay_off_the_disk(path: Path, store: Store) -> None:
+    secret = replace(process(812, "kept"), command="app -x hunter2")
+    store.take(
+        poll_of(Looks().see(leak(subject=Subject(netns="host", process=secret), holders=(secret, secret))), SNAPSHOT)
+    )
+    assert store.stop(10)
+    assert b"kept" in path.read_bytes()
+    assert b"hunter2" not in path.read_bytes()
 
 
 def test_is_one_file_when_it_has_ended(path: Path, store: Store) -> None:

@@ -4,11 +4,13 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, strategies as st
 
+from builders import process
 from reports import leak
 from sinks import FIRED, alert, over
 from sockwatch.export.sinks.notice import notice_object, notice_of, variables
 from sockwatch.model.alert import AlertIdentity
-from sockwatch.model.finding import Subject
+from sockwatch.model.finding import OtherEnd, Subject
+from sockwatch.model.state import State
 
 HOSTILE = ["a\nb=c", "\x1b[2J", "\udcff\udcfe", "\u202egnp", "$(id)", "\x00", "x" * 5000]
 
@@ -52,6 +54,18 @@ def test_the_standard_input_of_a_hook() -> None:
     assert told["subject"]["process"] == {"pid": 812, "name": "app", "unit": "app.service", "container": None}
     assert told["finding"]["code"] == "close_wait_leak"
     assert len(told["finding"]["sockets"]) == 1
+
+
+def test_command_lines_are_not_passed_on() -> None:
+    secret = replace(process(812), command="app -x hunter2")
+    finding = leak(
+        subject=Subject(netns="host", process=secret),
+        holders=(secret, replace(secret, pid=813)),
+        other_end=OtherEnd(state=State.FIN_WAIT_2, process=secret),
+    )
+    told = json.dumps(notice_object(notice_of(replace(over(), finding=finding)), "web1"))
+    assert "813" in told
+    assert "hunter2" not in told
 
 
 @pytest.mark.parametrize("text", HOSTILE)
