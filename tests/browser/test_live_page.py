@@ -23,6 +23,7 @@ CONFIG = """
 [poll]
 interval = 0.25
 cpu_share = 1.0
+seconds = 60
 namespaces = "{netns}"
 [alerts]
 for = 0
