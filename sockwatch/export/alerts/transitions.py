@@ -14,12 +14,15 @@ from sockwatch.export.alerts.sighting import Sighting, cannot_tell, hidden_names
 from sockwatch.export.alerts.silence import silenced_by
 from sockwatch.export.alerts.tracked import Memory, Presence, Tracked
 from sockwatch.model.alert import BLIND, Alert, AlertIdentity, AlertRound, AlertState
+from sockwatch.model.effort import Effort
 from sockwatch.model.finding import Severity
 from sockwatch.model.report import Report
 from sockwatch.model.settings import AlertSettings
 
 MOST_ALERTS = 2000
 """Further findings are counted and not followed, worst first."""
+_MOST_INTERVALS = 3
+"""Looks further apart than that do not say what was between them; a poll may be late, or the interval just shorter."""
 BLIND_IDENTITY = AlertIdentity(code=BLIND)
 _REMEDIES = (
     "See `journalctl -u sockwatch` for what failed, and try `sockwatch check` on this host.",
@@ -40,7 +43,7 @@ class Look:
 def advance(memory: Memory, look: Look, settings: AlertSettings) -> tuple[Memory, AlertRound]:
     """The alerts after one look, and those of which sinks must be told now. What is resolved is forgotten."""
     passed = 0.0 if memory.looked is None else max(look.monotonic - memory.looked, 0.0)
-    counted = 0.0 if memory.failures else passed
+    counted = 0.0 if memory.failures else _watched(passed, look.report.effort)
     failures = 0 if look.success else memory.failures + 1
     alerts = {key: replace(one, told_ago=one.told_ago + passed) for key, one in memory.alerts.items()}
     untracked = memory.untracked
@@ -62,6 +65,13 @@ def advance(memory: Memory, look: Look, settings: AlertSettings) -> tuple[Memory
     }
     after = Memory(alerts=left, failures=failures, looked=look.monotonic, untracked=untracked)
     return after, AlertRound(alerts=every, due=tuple(alert for alert in every if alert.identity in due))
+
+
+def _watched(passed: float, effort: Effort | None) -> float:
+    """How much of the time between two looks counts: of a suspend no more than an interval, as nobody was looking."""
+    if effort is None or passed <= _MOST_INTERVALS * (effort.interval + (effort.seconds or 0.0)):
+        return passed
+    return effort.interval
 
 
 def _follow(

@@ -18,6 +18,7 @@ from sockwatch.export.alerts.state import decode, encode
 from sockwatch.export.alerts.tracked import Memory
 from sockwatch.export.alerts.transitions import MOST_ALERTS, Look, advance
 from sockwatch.model.alert import AlertIdentity, AlertState
+from sockwatch.model.effort import Effort
 from sockwatch.model.finding import Finding, Severity, Subject
 from sockwatch.model.report import Outcome, Result
 from sockwatch.model.settings import AlertSettings, Silence
@@ -347,6 +348,20 @@ def test_after_a_suspend_everything_is_as_it_was() -> None:
     assert looker.see(after=1e6) == []
     assert gone(looker, 5) == []
     assert looker.see(leak(), after=1e6) == [FIRING]  # for the repeat interval is over
+
+
+def test_the_time_of_a_suspend_counts_as_one_interval() -> None:
+    effort = Effort(cpu_share_limit=0.01, seconds_limit=5.0, seconds=0.1, interval=10.0)
+    looker = Looker()
+    assert [looker.see(leak(), effort=effort, after=after) for after in (10, 28_800, 30, 10)] == [[], [], [FIRING], []]
+    assert looker.see(effort=effort, after=10) == []
+    assert [looker.see(effort=effort, after=after) for after in (28_800, 30, 10, 28_800)] == [[], [], [], [RESOLVED]]
+
+
+def test_a_look_that_takes_longer_than_the_interval_is_no_suspend() -> None:
+    effort = Effort(cpu_share_limit=0.01, seconds_limit=5.0, seconds=14.0, interval=1.0)
+    looker = Looker()
+    assert [looker.see(leak(), effort=effort, after=15) for _ in range(3)] == [[], [], [FIRING]]
 
 
 def test_a_monotonic_clock_that_starts_anew_moves_no_timer() -> None:
