@@ -7,19 +7,25 @@ import shutil
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from builders import process
 from contract.repository import ROOT
+from reports import leak, row
 from sinks import WebReceiver, alert, eventually, over
 from sockwatch.clock import SystemClock
 from sockwatch.config import load
 from sockwatch.diagnose.registry import load_detectors
 from sockwatch.export.sinks.dispatcher import Dispatcher
 from sockwatch.model.alert import Alert, AlertIdentity
+from sockwatch.model.finding import Finding, Subject
 from sockwatch.model.settings import AlertmanagerSink, ExecSink, Sink, WebhookSink
 
+LONGEST_LINE = 998
+"""Bytes, of RFC 5322, 2.1.1."""
 INSTALLED = "/usr/local/lib/sockwatch"
 
 
@@ -104,7 +110,11 @@ def test_mail(folder: Path, mail_server: MailServer) -> None:
     sink = configured(folder)["mail"]
     assert isinstance(sink, ExecSink)
     here = ("--host=127.0.0.1", f"--port={mail_server.port}", "--from=sockwatch@web1", "--tls=off", "--auth=off")
-    tell(ExecSink(command=(*sink.command, *here)), alert(summary="ünï: $(id) `id`\nBcc: everybody@example.com"))
+    worst = leak(remedies=("ü" * 2000,), sockets=tuple(row() for _ in range(10)))
+    tell(
+        ExecSink(command=(*sink.command, *here)),
+        alert(finding=worst, cause="ü" * 2000, summary="ünï: $(id) `id`\nBcc: everybody@example.com"),
+    )
     mail = email.message_from_bytes(mail_server.mail, policy=email.policy.default)
     assert mail_server.recipient == "RCPT TO:<ops@example.com>"
     assert mail["To"] == "ops@example.com"
@@ -113,7 +123,8 @@ def test_mail(folder: Path, mail_server: MailServer) -> None:
     text = mail.get_content()
     assert r"ünï: $(id) `id`\nBcc: everybody@example.com" in text
     assert "sockwatch explain close_wait_leak" in text
-    assert '"finding": {"code": "close_wait_leak"' in text
+    assert '"code": "close_wait_leak"' in text
+    assert max(len(line) for line in mail_server.mail.split(b"\r\n")) <= LONGEST_LINE
 
 
 def test_chat(folder: Path, receiver: WebReceiver) -> None:
@@ -138,6 +149,26 @@ def test_chat_that_fails_is_tried_again_and_tells_no_secret(
     assert "hush" not in caplog.text
 
 
+def leak_of(**fields: str) -> Finding:
+    """A leak of a process that says that it is of this unit."""
+    return leak(subject=replace(leak().subject, process=process(812, unit="app.service", **fields)))
+
+
+IN_A_CONTAINER = AlertIdentity(code="close_wait_leak", process="app", unit="app.service", container="0123456789ab")
+
+
+@pytest.mark.parametrize(
+    "url", ["chat.example.com/hush", "https:///hush", "http://127.0.0.1:hush/", "http://[hush/", ""]
+)
+def test_chat_without_a_url_tells_no_secret(folder: Path, caplog: pytest.LogCaptureFixture, url: str) -> None:
+    caplog.set_level("INFO")
+    (folder.parent / "chat.url").write_text(f"{url}\n")
+    chat = Dispatcher(configured(folder), None, SystemClock(), host="web1")
+    assert chat.test("chat").verdict == 1
+    assert "not posted: " in caplog.text
+    assert "hush" not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("one", "restarted"),
     [
@@ -146,8 +177,22 @@ def test_chat_that_fails_is_tried_again_and_tells_no_secret(
         (alert(identity=AlertIdentity(code="close_wait_leak", unit="ssh.service")), []),
         (alert(identity=AlertIdentity(code="dead_peer", unit="app.service")), []),
         (alert(identity=AlertIdentity(code="close_wait_leak")), []),
+        (alert(finding=leak_of(unit_manager="user@1000.service")), []),
+        (alert(finding=leak_of(container="0123456789ab"), identity=IN_A_CONTAINER), []),
+        (alert(finding=leak(subject=Subject(netns="host"))), []),
+        (replace(alert(), finding=None), []),
     ],
-    ids=["leak", "over", "another unit", "another finding", "no unit"],
+    ids=[
+        "leak",
+        "over",
+        "another unit",
+        "another finding",
+        "no unit",
+        "a user's unit",
+        "a container's unit",
+        "no process",
+        "no finding",
+    ],
 )
 def test_restart_unit(folder: Path, one: Alert, restarted: list[str]) -> None:
     """With a systemctl of our own: what it asks of the real one."""
