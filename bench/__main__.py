@@ -1,7 +1,7 @@
 """Measurements against limits, as a Markdown table.
 
     python -m bench [--write FILE] [--rounds N] [--sockets FEW MANY] [--held PROCESSES SOCKETS]
-                    [--namespaces N] [--scrapes N]
+                    [--namespaces N] [--scrapes N] [--history LOOKS] [--daemon SECONDS INTERVAL]
 
 All run in one private network namespace and in turns (A B A B), so that what disturbs one disturbs the other; each line
 shows the turn with the median ratio. Times are CPU times, user and system, since waiting for a CPU measures others;
@@ -217,6 +217,23 @@ def compare_scrapes(rounds: int, scrapes: int) -> Iterable[Row]:
         )
 
 
+def compare_daemons(rounds: int, seconds: float, interval: float) -> Iterable[Row]:
+    """What the daemon takes all the time, against node_exporter (bench.daemon)."""
+    measured = answer(sys.executable, "-m", "bench.daemon", str(rounds), f"{seconds:g}", f"{interval:g}")
+    ours, theirs = ([turn[name] for turn in measured["times"]] for name in ("sockwatch", "node_exporter"))
+    what = f"`sockwatch run`, 10,000 sockets, a look and a scrape every {interval:g} s"
+    yield compare(f"{what}: CPU time in {measured['seconds']:g} s", ours, "node_exporter with tcpstat", theirs, limit=1)
+    memory = measured["megabytes"]
+    yield Row(
+        what=f"{what}: resident memory, MB",
+        ours=f"most {memory['most']:.0f}",
+        theirs=f"node_exporter with tcpstat {memory['node_exporter']:.0f}",
+        ratio=memory["sockwatch"],
+        shown=f"{memory['sockwatch']:.0f}",
+        limit=80,
+    )
+
+
 def measure_history(looks: int) -> Iterable[Row]:
     """What the history takes on the disk, and what keeping one look costs (bench.history)."""
     measured = answer(sys.executable, "-m", "bench.history", str(looks))
@@ -263,6 +280,9 @@ def main() -> int:
     parser.add_argument("--namespaces", type=int, default=500, help="how many network namespaces (default 500)")
     parser.add_argument("--scrapes", type=int, default=10_000, help="how many of each server (default 10,000)")
     parser.add_argument("--history", type=int, default=8640, metavar="LOOKS", help="how many (default 8640, 24 hours)")
+    parser.add_argument(
+        "--daemon", type=float, nargs=2, metavar=("SECONDS", "INTERVAL"), default=(60.0, 10.0), help="default 60 10"
+    )
     options = parser.parse_args()
     table = [machine(), "", "| measured | sockwatch | compared with | ratio | limit | |", "|---|---|---|---|---|---|"]
     print("\n".join(table))
@@ -273,7 +293,9 @@ def main() -> int:
         rows = measure(options.rounds, *options.sockets, *options.held)
         scrapes = compare_scrapes(options.rounds, options.scrapes)
         history = measure_history(options.history)
-        for row in chain(compare_namespaces(options.rounds, options.namespaces), scrapes, history, rows):
+        namespaces = compare_namespaces(options.rounds, options.namespaces)
+        daemons = compare_daemons(min(options.rounds, 2), *options.daemon)
+        for row in chain(namespaces, scrapes, daemons, history, rows):
             print(row.markdown(), flush=True)
             table.append(row.markdown())
             over = over or row.over

@@ -110,10 +110,10 @@ def wait_for(process: subprocess.Popen[bytes], port: int, path: str) -> None:
     raise ProvokeError(f"{process.args!r} does not answer on port {port}")
 
 
-def megabytes(pid: int) -> float:
-    """Resident memory, in MB of 10^6 bytes."""
+def megabytes(pid: int, field: str = "VmRSS") -> float:
+    """Resident memory, in MB of 10^6 bytes; with VmHWM the most that it ever was."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
-    kilobytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))
+    kilobytes = next(line.split()[1] for line in status.splitlines() if line.startswith(field))
     return int(kilobytes) * 1024 / 1e6
 
 

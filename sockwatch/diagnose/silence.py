@@ -51,6 +51,8 @@ def silences(sockets: SocketTable) -> Ages:
     (net.ipv4.tcp_syn_linear_timeouts). With keepalive the first probe follows a silence that nothing in sock_diag
     tells, in which nobody asked: the probes since are the lower bound, the peer's last segment the upper one.
     """
+    if not len(sockets):  # what a healthy host has
+        return Ages(lower=np.empty(0), upper=np.empty(0))
     expires = sockets.expires_ms / 1e3
     tries = sockets.retransmits.astype(np.float64)
     rto = sockets.detail("rto") / 1e6

@@ -126,6 +126,8 @@ def split(*columns: Column, apart: tuple[Column, ...]) -> list[Group]:
 
     `apart` are the columns in which no group may differ, as a finding is about one variant and one namespace.
     """
+    if not len(columns[0]):
+        return []
     groups = group(*apart, *columns)
     largest = np.argsort(-groups.count, kind="stable")
     rank = np.empty(len(groups), np.intp)

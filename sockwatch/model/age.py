@@ -65,6 +65,8 @@ def own_ages(snapshot: Snapshot, sockets: SocketTable) -> Ages:
     A FIN that arrives, or the ACK of ours, renews tcpi_last_ack_recv and nothing else; the data clocks are older than
     the FIN. So the state began between the two. Minisockets carry the rest of their life in idiag_expires.
     """
+    if not len(sockets):  # what a healthy host has
+        return Ages(lower=np.empty(0), upper=np.empty(0))
     lower = np.full(len(sockets), np.nan)
     upper = np.full(len(sockets), np.nan)
     last_ack = sockets.detail("last_ack_recv") / 1e3

@@ -105,9 +105,10 @@ class SocketTable:
 
     def is_in_state(self, *states: State) -> NDArray[np.bool_]:
         """Which sockets are in one of these states, as a mask."""
-        wanted = np.zeros(256, np.bool_)
-        wanted[[*states]] = True
-        return wanted[self.state]
+        mask = np.zeros(len(self), np.bool_)
+        for state in states:  # a comparison each is several times as fast as a table of the states
+            mask |= self.state == int(state)
+        return mask
 
     def detail(self, name: str) -> NDArray[np.float64]:
         """One detail column for every socket of this table; NaN where it was not read or this kernel lacks it."""
@@ -115,6 +116,8 @@ class SocketTable:
         column = self.details.get(name)
         if column is not None:
             known = self.detail_row != NO_DETAIL
+            if known.all():
+                return column[self.detail_row]
             out[known] = column[self.detail_row[known]]
         return out
 

@@ -53,13 +53,16 @@ def test_every_line_is_measured() -> None:
         "8",
         "--history",
         "100",
+        "--daemon",
+        "1",
+        "0.5",
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if "cannot make a private network namespace" in done.stderr:
         require_namespaces()
     assert done.stderr == ""
     lines = [line for line in done.stdout.splitlines() if line.startswith("|")]
-    assert len(lines) == 2 + 6 + 3 + 3 + 2 + 13
+    assert len(lines) == 2 + 6 + 3 + 3 + 2 + 2 + 13
     assert (done.returncode == 1) == ("**over**" in done.stdout)
 
 
