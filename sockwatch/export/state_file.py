@@ -7,6 +7,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+_NOT_OURS = {errno.ELOOP, errno.ENXIO}
+"""What open() says to a symbolic link and to a socket (open(2)); all else may be over at the next start."""
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -33,7 +35,9 @@ class StateFile:
             except FileNotFoundError:
                 return None
             except OSError as error:
-                raise ValueError(error.strerror) from None  # a symbolic link, a socket
+                if error.errno not in _NOT_OURS:
+                    raise
+                raise ValueError(error.strerror) from None
             try:
                 self._check(os.fstat(file))
                 with os.fdopen(file, "rb", closefd=False) as opened:

@@ -1,4 +1,6 @@
 import os
+import resource
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +46,7 @@ def test_it_stays_within_its_size(file: StateFile) -> None:
         file.read()
 
 
-@pytest.mark.parametrize("what", ["link", "fifo", "folder", "second name", "writable"])
+@pytest.mark.parametrize("what", ["link", "fifo", "socket", "folder", "second name", "writable"])
 def test_what_is_no_file_of_ours_is_not_read(file: StateFile, tmp_path: Path, what: str) -> None:
     other = tmp_path / "other"
     other.write_bytes(b"secret")
@@ -53,6 +55,9 @@ def test_what_is_no_file_of_ours_is_not_read(file: StateFile, tmp_path: Path, wh
             file.path.symlink_to(other)
         case "fifo":
             os.mkfifo(file.path)
+        case "socket":
+            with socket.socket(socket.AF_UNIX) as listener:
+                listener.bind(str(file.path))
         case "folder":
             file.path.mkdir()
         case "second name":
@@ -60,11 +65,25 @@ def test_what_is_no_file_of_ours_is_not_read(file: StateFile, tmp_path: Path, wh
         case _:
             file.path.write_bytes(b"")
             file.path.chmod(0o602)
-    with pytest.raises(ValueError, match=r"symbolic links|regular file|second name"):
+    with pytest.raises(ValueError, match=r"symbolic links|No such device|regular file|second name"):
         file.read()
     assert file.set_aside() == tmp_path / "state.json.corrupt"
     file.write(b"anew")
     assert (file.read(), other.read_bytes()) == (b"anew", b"secret")
+
+
+def test_a_file_that_cannot_be_opened_now_is_not_said_to_be_another_s(file: StateFile) -> None:
+    file.write(b"old")
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.open("/", os.O_RDONLY)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, most[1]))  # enough for the folder
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            file.read()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, most)
+    assert file.read() == b"old"
 
 
 def test_what_a_killed_writer_left_is_cleared_away(file: StateFile) -> None:

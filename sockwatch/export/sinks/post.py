@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -19,12 +19,13 @@ from urllib3.util import Url, make_headers, parse_url
 
 from sockwatch import __version__
 from sockwatch.clock import Clock
-from sockwatch.export.sinks.outcome import Outcome, Reason, delivered, failed, refused
+from sockwatch.export.sinks.outcome import Outcome, Reason, Result, delivered, failed, refused
 from sockwatch.model.printable import printable
 
 MOST_ANSWER = 65536
 _MOST_TOKEN = 65536
 _SHOWN = 200
+_LEAST_SECONDS = 0.001
 _DIVISIBLE = {400, 413, 422}
 """What a receiver says to a body; other 4xx are about who asks, or where."""
 
@@ -51,6 +52,10 @@ def target(url: str, *, timeout: float, headers: Mapping[str, str], bearer_token
         raise ValueError("not a URL") from None  # urllib3's text has it in full
     if parsed.scheme not in {"http", "https"} or not parsed.host:
         raise ValueError("not a URL for http or https")
+    try:
+        parsed.host.encode("idna")  # as getaddrinfo() does
+    except UnicodeError:
+        raise ValueError("not a URL: no host has such a name") from None
     own = make_headers(basic_auth=unquote(parsed.auth)) if parsed.auth else {}
     return Target(
         url=parsed._replace(auth=None, fragment=None),
@@ -74,7 +79,7 @@ class Poster:
 
     def post(self, body: bytes) -> Outcome:
         """Send the body, as JSON, and say what became of it; the answer's status decides, not its body."""
-        line = _Line(self._target.timeout)
+        line = _Line(self._target.timeout, self._clock)
         with self._lock:
             if self._aborted:
                 return failed(Reason.STOPPED, "not sent: the daemon ends")
@@ -122,8 +127,11 @@ class Poster:
             )  # fmt: skip
             response = connection.getresponse()
             line.check()  # what was cut off in the headers looks whole
-            asked = _seconds(response.headers.get("Retry-After", ""), self._clock)
-            return _outcome(response.status, f"{self._target}: {response.status}{_complaint(response)}", asked)
+            outcome = _outcome(response.status, f"{self._target}: {response.status}{_complaint(response)}")
+            if outcome.result is Result.FAILED:
+                asked = _seconds(response.headers.get("Retry-After", ""), self._clock)
+                outcome = replace(outcome, retry_after=asked)
+            return outcome
         finally:
             connection.close()
 
@@ -131,7 +139,9 @@ class Poster:
 class _Line:
     """The socket of a request, and the end of its time."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, clock: Clock) -> None:
+        self._clock = clock
+        self._until = clock.monotonic() + seconds
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._cut = False
@@ -160,6 +170,10 @@ class _Line:
                     self._socket.shutdown(socket.SHUT_RDWR)
                 except OSError:
                     return  # it is not connected any more
+
+    def left(self) -> float:
+        """Seconds until it is cut."""
+        return max(self._until - self._clock.monotonic(), 0.0)
 
     def check(self) -> None:
         """Raise TimeoutError if it was cut."""
@@ -204,19 +218,20 @@ def _connection(target: Target, line: _Line) -> _Plain | _Encrypted:
 
 
 def _connect(host: str, port: int, line: _Line) -> socket.socket:
-    """The first address that answers; the whole of it within the time of the request."""
+    """The first address that answers; each that is still to be tried has its share of what is left of the time."""
     trouble: OSError | None = None
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    for tried, (family, kind, protocol, _, address) in enumerate(addresses):
         connecting = socket.socket(family, kind, protocol)
         try:
             line.hold(connecting)
+            connecting.settimeout(line.left() / (len(addresses) - tried) or _LEAST_SECONDS)
             connecting.connect(address)
+            connecting.settimeout(None)  # the line is cut in time
             connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except TimeoutError:
-            connecting.close()
-            raise
         except OSError as error:
             connecting.close()
+            line.check()
             trouble = error
         else:
             return connecting
@@ -239,9 +254,10 @@ def _seconds(retry_after: str, clock: Clock) -> float | None:
         return float(retry_after)
     try:
         until = parsedate_to_datetime(retry_after)
-    except ValueError:
+        at = (until if until.tzinfo else until.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
         return None
-    return max((until if until.tzinfo else until.replace(tzinfo=UTC)).timestamp() - clock.unixtime(), 0.0)
+    return max(at - clock.unixtime(), 0.0)
 
 
 def _complaint(response: BaseHTTPResponse) -> str:
@@ -256,15 +272,15 @@ def _complaint(response: BaseHTTPResponse) -> str:
     return f" ({text})" if text else ""
 
 
-def _outcome(status: int, detail: str, retry_after: float | None) -> Outcome:
+def _outcome(status: int, detail: str) -> Outcome:
     match status // 100:
         case 2:
             return delivered(detail)
         case 3:
             return refused(Reason.REDIRECT, f"{detail}; redirects are not followed")
         case 4 if status == http.client.TOO_MANY_REQUESTS:
-            return failed(Reason.RATE_LIMIT, detail, retry_after=retry_after)
+            return failed(Reason.RATE_LIMIT, detail)
         case 4:
             return refused(Reason.CLIENT_ERROR, detail, divisible=status in _DIVISIBLE)
         case _:
-            return failed(Reason.SERVER_ERROR, detail, retry_after=retry_after)
+            return failed(Reason.SERVER_ERROR, detail)

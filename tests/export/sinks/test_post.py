@@ -50,6 +50,7 @@ def test_a_password_in_the_url_is_sent_as_such(receiver: WebReceiver) -> None:
     ("answer", "result", "reason", "retry_after"),
     [
         (b"200 OK", Result.DELIVERED, None, None),
+        (b"200 OK\r\nRetry-After: 17", Result.DELIVERED, None, None),
         (b"204 No Content", Result.DELIVERED, None, None),
         (b"301 Moved\r\nLocation: http://127.0.0.2:1/", Result.REFUSED, Reason.REDIRECT, None),
         (b"307 Moved\r\nLocation: /there", Result.REFUSED, Reason.REDIRECT, None),
@@ -59,6 +60,12 @@ def test_a_password_in_the_url_is_sent_as_such(receiver: WebReceiver) -> None:
         (b"429 Slow Down\r\nRetry-After: Tue, 14 Nov 2023 22:13:50 GMT", Result.FAILED, Reason.RATE_LIMIT, 30.0),
         (b"429 Slow Down\r\nRetry-After: Tue, 14 Nov 2022 22:13:50 GMT", Result.FAILED, Reason.RATE_LIMIT, 0.0),
         (b"429 Slow Down\r\nRetry-After: soon", Result.FAILED, Reason.RATE_LIMIT, None),
+        (
+            b"429 Slow Down\r\nRetry-After: Tue, 14 Nov 99999999999999999999 22:13:50 GMT",
+            Result.FAILED,
+            Reason.RATE_LIMIT,
+            None,
+        ),
         (b"500 Oops", Result.FAILED, Reason.SERVER_ERROR, None),
         (b"503 Later\r\nRetry-After: 5", Result.FAILED, Reason.SERVER_ERROR, 5.0),
     ],
@@ -140,6 +147,25 @@ def test_nobody_accepts() -> None:
     assert (outcome.result, outcome.reason) == (Result.FAILED, Reason.TIMEOUT)
 
 
+def test_an_address_that_does_not_answer_leaves_time_for_the_next(
+    receiver: WebReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        waiting = [socket.socket() for _ in range(4)]
+        for one in waiting:
+            one.settimeout(0)
+            one.connect_ex(full.getsockname())
+        both = [
+            (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", p))
+            for p in (full.getsockname()[1], receiver.port)
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
+        outcome = post("http://both.example/", timeout=2.0)
+        for one in waiting:
+            one.close()
+    assert outcome.result is Result.DELIVERED
+
+
 def test_nobody_of_that_name() -> None:
     outcome = post("http://name.invalid/")
     assert (outcome.result, outcome.reason) == (Result.FAILED, Reason.NETWORK)
@@ -180,7 +206,19 @@ def test_proxies_of_the_environment_are_ignored(receiver: WebReceiver, monkeypat
     assert post(receiver).result is Result.DELIVERED
 
 
-@pytest.mark.parametrize("url", ["ftp://a/", "file:///etc/passwd", "a", "http://", "http://[::1", "http://a:99999999/"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://a/",
+        "file:///etc/passwd",
+        "a",
+        "http://",
+        "http://[::1",
+        "http://a:99999999/",
+        "http://a..b/",
+        f"http://{'a' * 64}.example/",
+    ],
+)
 def test_what_is_no_url(url: str) -> None:
     with pytest.raises(ValueError, match="not a URL"):
         post(url)
