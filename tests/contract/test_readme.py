@@ -34,10 +34,11 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def shape(screen: str) -> str:
-    """A screen without what differs from run to run: numbers, the host's name, and how lines break because of them."""
+    """A screen without what differs from run to run: numbers, names, commands, and how lines break because of them."""
     anonymous = re.sub(r"^(\w+ +)\S+:", r"\1HOST:", screen.strip())
-    seen_all = anonymous.partition("\nnot seen")[0]
-    return re.sub(r"\d[\d,]*( processes)?", "N", re.sub(r"\s+", " ", seen_all)).strip()
+    seen_all = re.sub(r"\s+", " ", anonymous.partition("\nnot seen")[0])
+    anybodys = re.sub(r"\(user \S+\) command .*? where ", "(user USER) command COMMAND where ", seen_all)
+    return re.sub(r"\d[\d,]*( processes)?", "N", anybodys).strip()
 
 
 def test_the_screen_is_what_the_lab_shows(tmp_path: Path) -> None:
