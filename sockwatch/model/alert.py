@@ -21,7 +21,7 @@ class AlertState(StrEnum):
 class AlertIdentity:
     """What makes it the same alert from look to look, and over a restart of either side: never a pid.
 
-    `process` is the name of the process; None where it is unknown or not applicable, as in Subject.
+    `process` is the name of the process. All but the code are empty where they are unknown or do not apply.
     """
 
     code: str
@@ -58,6 +58,8 @@ class Alert:
     inhibited_by: AlertIdentity | None = None
     """The alert that explains it; nobody is told of this one while that one fires, and for as long as `for` after."""
     finding: Finding | None = None
+    told_severity: Severity | None = None
+    """The severity that sinks were told last, at this look included; None while they know nothing of it."""
 
     @property
     def name(self) -> str:

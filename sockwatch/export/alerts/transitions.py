@@ -57,12 +57,12 @@ def advance(memory: Memory, look: Look, settings: AlertSettings) -> tuple[Memory
     silences = {key: silenced_by(settings.silences, key, one.finding, look.time) for key, one in alerts.items()}
     alerts = _inhibit(alerts, silences, settings, look, counted)
     due = {key for key, one in alerts.items() if _is_due(one, silences[key], settings)}
-    every = tuple(_alert(one, silences[key], look.time) for key, one in alerts.items())
-    left = {
-        key: replace(one, told=one.severity, told_ago=0.0) if key in due else one
+    alerts = {
+        key: replace(one, told=one.severity, told_ago=0.0) if key in due and one.state is AlertState.FIRING else one
         for key, one in alerts.items()
-        if one.state is not AlertState.RESOLVED
     }
+    every = tuple(_alert(one, silences[key], look.time) for key, one in alerts.items())
+    left = {key: one for key, one in alerts.items() if one.state is not AlertState.RESOLVED}
     after = Memory(alerts=left, failures=failures, looked=look.monotonic, untracked=untracked)
     return after, AlertRound(alerts=every, due=tuple(alert for alert in every if alert.identity in due))
 
@@ -241,4 +241,5 @@ def _alert(one: Tracked, silence: str | None, time: float) -> Alert:
         silenced_by=None if owed else silence,
         inhibited_by=None if owed else one.inhibited_by,
         finding=one.finding,
+        told_severity=one.told,
     )

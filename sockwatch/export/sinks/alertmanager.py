@@ -1,7 +1,6 @@
 """The sink that posts to Alertmanagers: no queue, because all that fires is posted again and again."""
 
 import json
-import logging
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from sockwatch.clock import Clock
 from sockwatch.export.sinks.backoff import pause
 from sockwatch.export.sinks.labels import annotations, labels
 from sockwatch.export.sinks.notice import Notice, instant
-from sockwatch.export.sinks.outcome import Outcome, Result
+from sockwatch.export.sinks.outcome import Loss, Outcome, Result
 from sockwatch.export.sinks.post import Poster, target
 from sockwatch.export.sinks.tally import Tally
 from sockwatch.model.alert import AlertIdentity, AlertState
@@ -30,8 +29,6 @@ _PATH = "/api/v2/alerts"
 _Key = tuple[tuple[str, str], ...]
 """The sorted labels: what makes it the same alert for Alertmanager."""
 
-_log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Posted:
@@ -42,6 +39,10 @@ class _Posted:
     ended: float | None = None
     accepted: bool = False
     """Whether Alertmanager knows it as it is now."""
+
+    def is_same_as(self, notice: Notice) -> bool:
+        """Whether nothing has changed but texts, which go with the next resend."""
+        return (self.notice.firing, self.notice.fired) == (notice.firing, notice.fired)
 
 
 class Alertmanager:
@@ -87,7 +88,7 @@ class Alertmanager:
         with self._lock:
             for key, (notice, own) in current.items():
                 known = self._alerts.get(key)
-                if known is None or known.notice.firing != notice.firing or known.notice.fired != notice.fired:
+                if known is None or not known.is_same_as(notice):
                     self._alerts[key] = _Posted(notice=notice, labels=own, ended=None if notice.firing else now)
                     self._refused.discard(key)
                     self._next = now
@@ -165,15 +166,16 @@ class Alertmanager:
         if outcome.result is Result.DELIVERED:
             with self._lock:
                 for key, posted in batch:
-                    if self._alerts.get(key) is posted:
-                        self._alerts[key] = replace(posted, accepted=True)
+                    known = self._alerts.get(key)
+                    if known is not None and known.is_same_as(posted.notice):
+                        self._alerts[key] = replace(known, accepted=True)
         elif outcome.divisible and len(batch) > 1:
             for one in batch:
                 outcome = self._post([one])
                 if outcome.result is Result.FAILED:
                     break
         elif outcome.divisible:
-            _log.error("sink %s: refused for good: %s", self.name, outcome.detail)
+            self._tally.drop(self.name, Loss.REFUSED, 1, outcome.detail)
             with self._lock:
                 self._refused.add(batch[0][0])
         return outcome

@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -142,7 +143,7 @@ class Dispatcher:
         if self._alertmanagers:
             fire = [alert for alert in alerts if alert.state is AlertState.FIRING]
             current = {alert.identity: alert for alert in (*(one for one in fire if one.told), *due)}
-            told = [notice_of(alert, whole=False) for alert in current.values()]
+            told = [notice_of(_as_told(alert), whole=False) for alert in current.values()]
             quiet = {notice_of(alert, whole=False).identity for alert in fire if not alert.told}
             for alertmanager in self._all_alertmanagers():
                 alertmanager.take(told, quiet)
@@ -235,3 +236,8 @@ class Dispatcher:
     def _join(self, until: float) -> None:
         for worker in self._workers:
             worker.join(max(until - self._clock.monotonic(), 0.0))
+
+
+def _as_told(alert: Alert) -> Alert:
+    """With the severity that hooks and webhooks know: what wobbles is one alert for Alertmanager too."""
+    return replace(alert, severity=alert.told_severity or alert.severity)

@@ -1,4 +1,5 @@
 import re
+import socket
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -197,6 +198,48 @@ def test_what_is_refused_together_is_posted_one_by_one_and_the_culprit_never_aga
     take(one, alert(0), over(1), alert(2))
     run(one)
     assert len(receiver.posts[-1].body) == 3, "its end is another matter"
+
+
+def test_a_refusal_is_counted_once(receiver: WebReceiver, clock: FakeClock) -> None:
+    tally, settings = Tally(clock), AlertmanagerSink(urls=(f"http://127.0.0.1:{receiver.port}",))
+    one = Alertmanager("am", settings.urls[0], settings, host="web1", clock=clock, tally=tally)
+    receiver.answers += [b"400 Bad Request"]
+    for _ in range(3):
+        take(one, alert(0))
+        run(one)
+        clock.now += 60
+    counted = {
+        sample.labels["reason"]: sample.value
+        for family in tally.metrics({"am": ()})
+        if family.name == "sockwatch_notifications_dropped"
+        for sample in family.samples
+    }
+    assert counted["refused"] == 1
+    assert sum(counted.values()) == 1
+
+
+def test_what_is_accepted_while_a_look_comes_is_accepted(clock: FakeClock) -> None:
+    def meanwhile(connection: socket.socket) -> None:
+        take(one, alert(summary="24 now"))
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    with WebReceiver(script=meanwhile) as receiver:
+        one = alertmanager(f"http://127.0.0.1:{receiver.port}", clock)
+        take(one, alert())
+        run(one)
+    assert one.pending == 0
+
+
+def test_what_is_over_while_it_is_posted_is_not_accepted(clock: FakeClock) -> None:
+    def meanwhile(connection: socket.socket) -> None:
+        take(one, over())
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    with WebReceiver(script=meanwhile) as receiver:
+        one = alertmanager(f"http://127.0.0.1:{receiver.port}", clock)
+        take(one, alert())
+        one.turn()
+        assert one.pending == 1
 
 
 def test_a_wrong_token_is_not_the_alerts_fault(receiver: WebReceiver, one: Alertmanager, clock: FakeClock) -> None:

@@ -12,14 +12,16 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 
+from reports import leak, report
 from sinks import FIRED, FakeClock, WebReceiver, alert, eventually, over
 from sockwatch.clock import SystemClock
+from sockwatch.export.alerts.book import AlertBook
 from sockwatch.export.sinks.dispatcher import DISK_PATIENCE, Dispatcher
 from sockwatch.export.sinks.notice import instant
 from sockwatch.export.sinks.outbox import FILE_NAME
 from sockwatch.model.alert import Alert, AlertState
 from sockwatch.model.finding import Severity
-from sockwatch.model.settings import AlertmanagerSink, ExecSink, Sink, WebhookSink
+from sockwatch.model.settings import AlertmanagerSink, AlertSettings, ExecSink, Sink, WebhookSink
 
 Start = Callable[[dict[str, Sink]], Dispatcher]
 
@@ -228,6 +230,20 @@ def test_an_alertmanager_hears_that_a_warning_is_over_when_it_is_critical(start:
     assert ends["warning"] < ends["critical"]
 
 
+def test_an_alertmanager_does_not_hear_of_every_wobble(start: Start, receiver: WebReceiver) -> None:
+    dispatcher = start({"am": AlertmanagerSink(urls=(f"http://127.0.0.1:{receiver.port}",))})
+    book = AlertBook(AlertSettings(for_=0))
+    for number in range(8):
+        severity = Severity.CRITICAL if number % 2 else Severity.WARNING
+        seen = report(replace(leak(), severity=severity))
+        took = book.take(seen, success=True, time=FIRED + number, monotonic=1000.0 + number)
+        dispatcher.take(took.alerts, took.due)
+        eventually(lambda n=number: metrics(dispatcher).get("sockwatch_notifications_total am", 0) >= min(n + 1, 2))
+        eventually(lambda: not metrics(dispatcher).get("sockwatch_outbox_pending am"))
+    told = [{one["labels"]["severity"] for one in post.body} for post in receiver.posts]
+    assert told == [{"warning"}, {"warning", "critical"}]
+
+
 def test_it_stops_when_nothing_is_to_do(start: Start) -> None:
     dispatcher = start({"script": shell("exit 0"), "am": AlertmanagerSink(urls=("http://127.0.0.1:1",))})
     before = threading.active_count()
@@ -384,8 +400,10 @@ def test_metrics_are_there_at_zero_and_lint_clean(tmp_path: Path) -> None:
 KILLED = """
 import os, random, select, signal, sys, threading
 from pathlib import Path
+from reports import leak, report
 from sinks import FIRED, alert, over
 from sockwatch.clock import SystemClock
+from sockwatch.export.alerts.book import AlertBook
 from sockwatch.export.sinks.dispatcher import DISK_PATIENCE, Dispatcher
 from sockwatch.model.settings import ExecSink, WebhookSink
 
