@@ -17,7 +17,7 @@ from sockwatch.diagnose.bound_ports import (
     is_first,
 )
 from sockwatch.diagnose.ports import HALF, port_range_mask, ranges, seconds_until_full
-from sockwatch.diagnose.role import Role, listened_ports, roles
+from sockwatch.diagnose.role import Role, is_listened, roles
 from sockwatch.diagnose.window import Window
 from sockwatch.model.address import is_any
 from sockwatch.model.grouping import group
@@ -132,7 +132,7 @@ def _bound_first(
     """
     client: NDArray[np.bool_] = is_connected(sockets) & (sockets.autobound != NAMED) & (roles(sockets) != Role.ACCEPTED)
     client &= (sockets.sockopt & BIND_ADDRESS_NO_PORT) == 0
-    client &= ~listened_ports(snapshot)[sockets.netns, sockets.sport]
+    client &= ~is_listened(snapshot, sockets.netns, sockets.sport)
     first_half = choosable & is_first(np.arange(PORTS), ends[0])
     first = first_half[sockets.sport]
     towards = group(*destinations(sockets))

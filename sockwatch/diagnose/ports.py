@@ -1,6 +1,6 @@
 """Source ports: what connect() can still choose from, for each source address, destination address and port."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -22,7 +22,7 @@ from sockwatch.diagnose.role import listened_ports
 from sockwatch.diagnose.window import Window
 from sockwatch.model.address import is_loopback
 from sockwatch.model.constraint import Share
-from sockwatch.model.grouping import group
+from sockwatch.model.grouping import Groups, group
 from sockwatch.model.snapshot import Namespace, Snapshot
 from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State
@@ -45,6 +45,8 @@ SOON_SECONDS = 300.0
 """Critical is what refuses connections within so many seconds by forecast."""
 HALF = 0.5
 """From this used share on budgets are worth a look: the first half of the range is used up, connect() searches long."""
+MOST_BUDGETS = 200
+"""So many are looked at; a narrow range may give every destination a budget that is half used."""
 _LOOPBACK_IFINDEX = 1
 _REUSE_ALWAYS, _REUSE_LOOPBACK = 1, 2
 _REUSE_DELAY_MS = 1000
@@ -126,61 +128,103 @@ def is_short(budget: Budget, settings: BudgetSettings) -> bool:
     return forecast or budget.ratio >= settings.used
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Fullest:
+    """The fullest budgets, and of all that were left out how full their sockets may make them."""
+
+    budgets: tuple[PortBudget, ...]
+    left_out: NDArray[np.float64]
+
+
 def port_budgets(window: Window, at_least: float) -> Iterator[PortBudget]:
-    """Every budget of which at least the given share (0 to 1) is used, fullest first."""
-    if at_least < HALF:
-        yield from _budgets(window, at_least)
-    else:
-        yield from (budget for budget in window.once(_half_used) if budget.ratio >= at_least)
+    """The budgets of which at least the given share (0 to 1) is used, fullest first, and at most MOST_BUDGETS."""
+    yield from (budget for budget in _fullest(window, at_least).budgets if budget.ratio >= at_least)
 
 
-def fullest_budgets(window: Window, at_least: float, most: int) -> tuple[PortBudget, ...]:
-    """As port_budgets, and of each namespace only so many, those with the most sockets."""
-    return _budgets(window, at_least, most)
+def count_left_out(window: Window, at_least: float) -> int:
+    """How many further budgets may be as full, and are not in port_budgets because there are too many."""
+    return int((_fullest(window, at_least).left_out >= at_least).sum())
 
 
-def _half_used(window: Window) -> tuple[PortBudget, ...]:
-    return _budgets(window, HALF)
+def _fullest(window: Window, at_least: float) -> Fullest:
+    return window.once(_half_used) if at_least >= HALF else fullest_budgets(window, at_least)
 
 
-def _budgets(window: Window, at_least: float, most: int | None = None) -> tuple[PortBudget, ...]:
+def _half_used(window: Window) -> Fullest:
+    return fullest_budgets(window, HALF)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Space:
+    """The budgets of one namespace that may be full: `groups` of `rows`, each with `shares` of the ports in use."""
+
+    index: int
+    rows: NDArray[np.intp]
+    groups: Groups
+    shares: NDArray[np.float64]
+
+
+def fullest_budgets(window: Window, at_least: float, most: int = MOST_BUDGETS) -> Fullest:
+    """As port_budgets, with another limit. Each budget costs some tenths of a millisecond, so the sockets choose."""
+    spaces = tuple(_spaces(window, at_least))
+    shares = np.concatenate([space.shares for space in spaces] or [np.empty(0)])
+    space_of = np.repeat(np.arange(len(spaces)), [len(space.shares) for space in spaces])
+    number_of = np.concatenate([np.arange(len(space.shares)) for space in spaces] or [np.empty(0, np.intp)])
+    order = np.argsort(-shares, kind="stable")
+    order = order[shares[order] > 0]
     found: list[PortBudget] = []
+    for number, space in enumerate(spaces):  # the masks of hundreds of namespaces would be megabytes
+        chosen = [at for at in order[:most].tolist() if space_of[at] == number]
+        built = _build(window, space, number_of[chosen].tolist())
+        found += [budget for budget in built if budget.ratio >= at_least]
+    found.sort(key=lambda b: (-b.ratio, -len(b.sockets)))
+    return Fullest(budgets=tuple(found), left_out=shares[order[most:]])
+
+
+def _spaces(window: Window, at_least: float) -> Iterator[_Space]:
     sockets = window.sockets
     in_range = ranges(window.current)
     chosen = is_connected(sockets) & in_range[sockets.netns, sockets.sport]
     clients = np.bincount(sockets.netns[chosen])
     every = np.bincount(sockets.netns)
     for index in np.flatnonzero(clients).tolist():
-        namespace, choosable = window.namespaces[index], in_range[index]
+        choosable = in_range[index]
         if clients[index] < int(at_least * (choosable.sum() - every[index])):  # too few, had bind() taken all others
             continue
         rows = np.flatnonzero(chosen & (sockets.netns == index))
         rows = rows[_client_ports(window.current, index)[sockets.sport[rows]]]
         if not len(rows):
             continue
-        known = bound_ports(window.current, index, choosable)
-        left = choosable & ~known.bound
-        least = max(int(at_least * left.sum()), 1)
+        left = int((choosable & ~bound_ports(window.current, index, choosable).bound).sum())
+        least = max(int(at_least * left), 1)
         rows = rows[crowded(least, *(column[rows] for column in (sockets.src_lo, sockets.dst_lo, sockets.dport)))]
         groups = group(*(column[rows] for column in destinations(sockets)))
-        for number in np.argsort(-groups.count, kind="stable")[: int((groups.count >= least).sum())][:most]:
-            users = sockets.take(rows[groups.index == number])
-            reusable = _reusable(window, namespace, users) & ~known.bound[users.sport]
-            others = np.ones(PORTS, np.bool_)
-            others[users.sport] = False
-            free = int((left & others).sum() + reusable.sum())
-            budget = PortBudget(
-                namespace=namespace,
-                sockets=users,
-                free=free,
-                lost=int((known.bound & choosable & others).sum()),
-                reusable=int(reusable.sum()),
-                exact=not ((known.unsure & others).any() or known.unsure[users.sport[reusable]].any()),
-                seconds_left=_seconds_left(window, index, users, len(users) - int(reusable.sum()) + free),
-            )
-            if budget.ratio >= at_least:
-                found.append(budget)
-    return tuple(sorted(found, key=lambda b: (-b.ratio, -len(b.sockets))))
+        shares = np.where(groups.count >= least, groups.count / max(left, 1), 0.0)
+        yield _Space(index=index, rows=rows, groups=groups, shares=shares)
+
+
+def _build(window: Window, space: _Space, numbers: Sequence[int]) -> Iterator[PortBudget]:
+    if not numbers:
+        return
+    namespace = window.namespaces[space.index]
+    choosable = _range_mask(window.current, space.index)
+    known = bound_ports(window.current, space.index, choosable)
+    left = choosable & ~known.bound
+    for number in numbers:
+        users = window.sockets.take(space.rows[space.groups.index == number])
+        reusable = _reusable(window, namespace, users) & ~known.bound[users.sport]
+        others = np.ones(PORTS, np.bool_)
+        others[users.sport] = False
+        free = int((left & others).sum() + reusable.sum())
+        yield PortBudget(
+            namespace=namespace,
+            sockets=users,
+            free=free,
+            lost=int((known.bound & choosable & others).sum()),
+            reusable=int(reusable.sum()),
+            exact=not ((known.unsure & others).any() or known.unsure[users.sport[reusable]].any()),
+            seconds_left=_seconds_left(window, space.index, users, len(users) - int(reusable.sum()) + free),
+        )
 
 
 def port_range_mask(namespace: Namespace) -> NDArray[np.bool_] | None:
@@ -234,7 +278,7 @@ def usable_ports(snapshot: Snapshot, netns: int) -> NDArray[np.bool_]:
 
 def _client_ports(snapshot: Snapshot, netns: int) -> NDArray[np.bool_]:
     """Where clients sit in a namespace, a mask over all ports: in the range, and not where somebody listens."""
-    mask: NDArray[np.bool_] = _range_mask(snapshot, netns) & ~listened_ports(snapshot)[netns]
+    mask: NDArray[np.bool_] = _range_mask(snapshot, netns) & ~listened_ports(snapshot, netns)
     return mask
 
 

@@ -1,7 +1,6 @@
 """Which end of its connection a socket is: the one that called connect(), or the one that was accepted."""
 
 from enum import IntEnum
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,20 +70,30 @@ def lasting_roles(window: Window, sockets: SocketTable) -> NDArray[np.int8]:
     return role
 
 
-_listened: WeakKeyDictionary[Snapshot, NDArray[np.bool_]] = WeakKeyDictionary()
-"""Many ask, and of hundreds of namespaces it is megabytes."""
+def is_listened(snapshot: Snapshot, netns: NDArray[np.uint16], port: NDArray[np.uint16]) -> NDArray[np.bool_]:
+    """Which of these ports are listened on in their namespaces, whatever the address."""
+    if len(snapshot.namespaces) == 1:
+        return listened_ports(snapshot, 0)[port]
+    listeners = snapshot.sockets.in_state(State.LISTEN)
+    keys = np.unique(_key(listeners.netns, listeners.sport))
+    if not len(keys):
+        return np.zeros(len(port), np.bool_)
+    wanted = _key(netns, port)
+    listened: NDArray[np.bool_] = keys[np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)] == wanted
+    return listened
 
 
-def listened_ports(snapshot: Snapshot) -> NDArray[np.bool_]:
-    """Which ports are listened on, for each namespace: a mask of shape (namespaces, 65536)."""
-    ports = _listened.get(snapshot)
-    if ports is None:
-        ports = np.zeros((len(snapshot.namespaces), 65536), np.bool_)
-        listeners = snapshot.sockets.in_state(State.LISTEN)
-        ports[listeners.netns, listeners.sport] = True
-        ports.flags.writeable = False
-        _listened[snapshot] = ports
+def listened_ports(snapshot: Snapshot, netns: int) -> NDArray[np.bool_]:
+    """The ports that are listened on in a namespace, a mask over all ports."""
+    listeners = snapshot.sockets.in_state(State.LISTEN)
+    ports = np.zeros(65536, np.bool_)
+    ports[listeners.sport[listeners.netns == netns]] = True
     return ports
+
+
+def _key(netns: NDArray[np.uint16], port: NDArray[np.uint16]) -> NDArray[np.uint32]:
+    key: NDArray[np.uint32] = netns.astype(np.uint32) << np.uint32(16) | port
+    return key
 
 
 def listeners_of(snapshot: Snapshot, sockets: SocketTable) -> SocketTable:
@@ -113,6 +122,6 @@ def serves(snapshot: Snapshot, sockets: SocketTable, role: NDArray[np.int8] | No
     """
     if role is None:
         role = roles(sockets)
-    on_listener = listened_ports(snapshot)[sockets.netns, sockets.sport]
+    on_listener = is_listened(snapshot, sockets.netns, sockets.sport)
     serving: NDArray[np.bool_] = (role == Role.ACCEPTED) | ((role == Role.UNKNOWN) & on_listener)
     return serving

@@ -11,7 +11,7 @@ from sockwatch.diagnose import age, silence
 from sockwatch.diagnose.bind_budget import bind_budgets
 from sockwatch.diagnose.detector import Settings
 from sockwatch.diagnose.ports import fullest_budgets, ranges
-from sockwatch.diagnose.role import Role, lasting_roles, listened_ports
+from sockwatch.diagnose.role import Role, is_listened, lasting_roles
 from sockwatch.diagnose.verdict import ANY
 from sockwatch.diagnose.window import Window
 from sockwatch.model.address import address_text, endpoint_text, is_loopback
@@ -64,7 +64,7 @@ def watch(window: Window, settings: Settings | None = None) -> Watched:
 
 
 def budget_uses(window: Window) -> tuple[BudgetUse, ...]:
-    """Those of connect() from LEAST_USED on, at most MOST_BUDGETS, and those of bind(); fullest first."""
+    """Those of connect() from LEAST_USED on, at most MOST_BUDGETS in all, and those of bind(); fullest first."""
     uses = [
         BudgetUse(
             netns=budget.namespace.name,
@@ -76,7 +76,7 @@ def budget_uses(window: Window) -> tuple[BudgetUse, ...]:
             usable=budget.usable,
             seconds_left=budget.seconds_left,
         )
-        for budget in fullest_budgets(window, LEAST_USED, MOST_BUDGETS)
+        for budget in fullest_budgets(window, LEAST_USED, MOST_BUDGETS).budgets
     ]
     uses += [
         BudgetUse(
@@ -150,15 +150,18 @@ def _serving(window: Window, sockets: SocketTable) -> NDArray[np.bool_]:
     That is a port of the range that connect() chooses from, or the higher one.
     """
     role = lasting_roles(window, sockets)
-    listened = listened_ports(window.current)
+
+    def listened(port: NDArray[np.uint16]) -> NDArray[np.bool_]:
+        return is_listened(window.current, sockets.netns, port)
+
     clients = ranges(window.current)
     here, there = clients[sockets.netns, sockets.sport], clients[sockets.netns, sockets.dport]
     from_client = np.where(here == there, sockets.sport < sockets.dport, there)
     to_itself = is_loopback(sockets.dst_hi, sockets.dst_lo) | (
         (sockets.src_hi == sockets.dst_hi) & (sockets.src_lo == sockets.dst_lo)
     )
-    from_client &= ~(to_itself & listened[sockets.netns, sockets.dport])
-    on_listener = listened[sockets.netns, sockets.sport]
+    from_client &= ~(to_itself & listened(sockets.dport))
+    on_listener = listened(sockets.sport)
     unknown = role == Role.UNKNOWN
     serving: NDArray[np.bool_] = (role == Role.ACCEPTED) | (unknown & (on_listener | from_client))
     return serving

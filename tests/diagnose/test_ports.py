@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given, strategies as st
 
 from builders import later, namespace, snapshot, socket, window
-from sockwatch.diagnose.ports import PortBudget, port_budgets, port_range_mask, reserve_command, usable_ports
+from sockwatch.diagnose.detectors import port_exhaustion
+from sockwatch.diagnose.ports import (
+    HALF,
+    MOST_BUDGETS,
+    BudgetSettings,
+    PortBudget,
+    count_left_out,
+    port_budgets,
+    port_range_mask,
+    reserve_command,
+    usable_ports,
+)
 from sockwatch.diagnose.window import Window
 from sockwatch.model.snapshot import Namespace
 from sockwatch.model.state import State
@@ -48,6 +59,28 @@ def test_every_state_uses_a_port_of_its_own_destination_only() -> None:
 @pytest.mark.parametrize(("share", "found"), [(0.3, 1), (0.31, 0)])
 def test_only_budgets_that_are_used_enough_are_found(share: float, found: int) -> None:
     assert len(budgets(window(*(client(40000 + i) for i in range(3)), namespaces=narrow()), share)) == found
+
+
+def test_of_very_many_budgets_the_fullest_are_looked_at_and_the_others_counted() -> None:
+    more = 23
+    rows = [
+        client(40000 + port, remote=f"10.0.{i >> 8}.{i & 255}:80")
+        for i in range(MOST_BUDGETS + more)
+        for port in range(6 + (i >= more))
+    ]
+    seen = window(*rows, namespaces=narrow())
+    assert [budget.used for budget in budgets(seen, HALF)] == [7] * MOST_BUDGETS
+    assert (count_left_out(seen, HALF), count_left_out(seen, 0.6), count_left_out(seen, 0.65)) == (more, more, 0)
+    findings = list(port_exhaustion.detect(seen, replace(BudgetSettings(), used=0.6)))
+    assert len(findings) == MOST_BUDGETS
+    assert {finding.evidence.get("budgets_left_out") for finding in findings} == {more}
+
+
+def test_where_all_are_looked_at_nothing_is_left_out() -> None:
+    seen = window(*(client(40000 + i) for i in range(8)), namespaces=narrow())
+    assert count_left_out(seen, HALF) == 0
+    [finding] = port_exhaustion.detect(seen, BudgetSettings())
+    assert "budgets_left_out" not in finding.evidence
 
 
 def test_ports_that_bind_took_are_out_of_reach_for_every_destination() -> None:

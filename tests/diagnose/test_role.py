@@ -1,10 +1,11 @@
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
 from builders import later, namespace, snapshot, socket, table
-from sockwatch.diagnose.role import Role, lasting_roles, listened_ports, listeners_of, roles, serves
+from sockwatch.diagnose.role import Role, is_listened, lasting_roles, listened_ports, listeners_of, roles, serves
 from sockwatch.diagnose.window import Window
 from sockwatch.model.state import State
 
@@ -106,8 +107,18 @@ def test_listened_ports_are_those_of_each_namespace() -> None:
         socket(State.ESTABLISHED, "10.0.0.1:22", "10.0.0.2:5"),
         namespaces=[namespace(), namespace("web")],
     )
-    ports = listened_ports(seen)
-    assert [mask.nonzero()[0].tolist() for mask in ports] == [[80], [443]]
+    assert [listened_ports(seen, netns).nonzero()[0].tolist() for netns in (0, 1)] == [[80], [443]]
+    asked = [(0, 80), (1, 80), (1, 443), (0, 443), (0, 22), (1, 65535)]
+    netns, port = (np.array(column, np.uint16) for column in zip(*asked, strict=True))
+    assert is_listened(seen, netns, port).tolist() == [True, False, True, False, False, False]
+
+
+def test_of_one_namespace_and_where_nobody_listens_it_is_the_same() -> None:
+    alone = snapshot(socket(State.LISTEN, "0.0.0.0:80"), socket(State.LISTEN, "[::]:65535"))
+    port = np.array([80, 81, 65535], np.uint16)
+    assert is_listened(alone, np.zeros(3, np.uint16), port).tolist() == [True, False, True]
+    nobody = snapshot(socket(State.ESTABLISHED, *A), namespaces=[namespace(), namespace("web")])
+    assert is_listened(nobody, np.zeros(3, np.uint16), port).tolist() == [False] * 3
 
 
 def test_an_accepted_socket_serves_also_when_its_listener_is_gone() -> None:

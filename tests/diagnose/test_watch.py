@@ -69,6 +69,13 @@ def test_only_so_many_budgets_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> 
     assert [budget.used for budget in found] == [24, 23]
 
 
+def test_so_many_are_those_of_all_namespaces_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_BUDGETS", 2)
+    rows = [row for netns in range(5) for row in clients(20 + netns, netns=netns)]
+    found = budget_uses(window(*rows, namespaces=[hundred("host"), *(hundred(f"n{i}") for i in range(1, 5))]))
+    assert [(budget.netns, budget.used) for budget in found] == [("n4", 24), ("n3", 23)]
+
+
 def leak(local: str, remote: str, state: State = State.CLOSE_WAIT, /, **columns: Any) -> dict[str, Any]:
     return socket(state, local, remote, **({"inode": 5} | OLD | columns))
 

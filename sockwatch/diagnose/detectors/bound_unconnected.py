@@ -30,7 +30,7 @@ import numpy as np
 
 from sockwatch.diagnose.age import Ages, remembered
 from sockwatch.diagnose.detector import Detector, NoDataError, Settings
-from sockwatch.diagnose.role import listened_ports
+from sockwatch.diagnose.role import is_listened
 from sockwatch.diagnose.verdict import Advice, Evidence, Telling, plural, split, subject, tell
 from sockwatch.diagnose.window import Window
 from sockwatch.model.constraint import Share
@@ -123,7 +123,7 @@ def suspects(window: Window, settings: BoundSettings) -> SocketTable:
     """Every such socket, but for those on a port that is listened on."""
     del settings
     sockets = window.sockets.in_state(State.BOUND, State.CLOSE)
-    return sockets.take(~listened_ports(window.current)[sockets.netns, sockets.sport])
+    return sockets.take(~is_listened(window.current, sockets.netns, sockets.sport))
 
 
 def _ages(window: Window, sockets: SocketTable) -> Ages:

@@ -38,7 +38,7 @@ import numpy as np
 from sockwatch.diagnose import role
 from sockwatch.diagnose.bind_budget import BindBudget, bind_budgets
 from sockwatch.diagnose.detector import Detector
-from sockwatch.diagnose.ports import HALF, SYSCTLS, BudgetSettings, PortBudget, is_short, port_budgets
+from sockwatch.diagnose.ports import HALF, SYSCTLS, BudgetSettings, PortBudget, count_left_out, is_short, port_budgets
 from sockwatch.diagnose.verdict import Advice, Evidence, Telling, subject, tell
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Effect, Finding, Severity
@@ -145,7 +145,11 @@ TELLINGS["bind_budget_guess"] = replace(
 
 
 def detect(window: Window, settings: BudgetSettings) -> Iterator[Finding]:
-    """One finding per source address and remote address and port; one per source address of those who bind first."""
+    """One finding per source address and remote address and port; one per source address of those who bind first.
+
+    Of very many budgets only the fullest are judged, and each finding says how many more may be as full.
+    """
+    left_out = count_left_out(window, min(settings.used, settings.forecast_used))
     for budget in _short_of_connect(window, settings):
         where = subject(window, budget.sockets)
         yield tell(
@@ -158,7 +162,8 @@ def detect(window: Window, settings: BudgetSettings) -> Iterator[Finding]:
             subject=where,
             evidence=_evidence(budget)
             | {"time_wait": budget.time_wait, "reusable": budget.reusable}
-            | ({} if budget.exact else {"usable_at_most": budget.usable}),
+            | ({} if budget.exact else {"usable_at_most": budget.usable})
+            | ({"budgets_left_out": left_out} if left_out else {}),
             used=f"{budget.used:,}",
             at_most="" if budget.exact else "at most ",
             usable=f"{budget.usable:,}",

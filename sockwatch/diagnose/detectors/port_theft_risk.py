@@ -32,7 +32,7 @@ from sockwatch.diagnose.detector import Detector, Settings
 from sockwatch.diagnose.ends import peer_is_local
 from sockwatch.diagnose.lottery import CONNECT, chance, drawn_first_by, tries_on_average
 from sockwatch.diagnose.ports import SYSCTLS, ranges, reserve_command
-from sockwatch.diagnose.role import listened_ports
+from sockwatch.diagnose.role import is_listened
 from sockwatch.diagnose.verdict import Advice, Evidence, Telling, split, subject, tell
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Effect, Finding, Severity
@@ -163,10 +163,10 @@ def _tried(window: Window, settings: TheftSettings) -> SocketTable:
     Connections that live on after their listener closed are no attempts, and neither is a SYN that has only just been
     sent: what listens may be behind a redirection (DNAT) that no socket shows, and answers.
     """
-    in_range, listened = ranges(window.current), listened_ports(window.current)
-    every = window.sockets
+    in_range, every = ranges(window.current), window.sockets
     chosen = in_range[every.netns, every.dport] & in_range[every.netns, every.sport] & (every.sport != every.dport)
-    chosen &= ~(listened[every.netns, every.dport] | listened[every.netns, every.sport])
+    for port in (every.dport, every.sport):
+        chosen &= ~is_listened(window.current, every.netns, port)
     clients = every.take(chosen & ~every.is_in_state(State.LISTEN, State.BOUND, State.ESTABLISHED))
     clients = clients.take(peer_is_local(window.current, clients))
     groups = group(clients.netns, clients.dst_hi, clients.dst_lo, clients.dport)

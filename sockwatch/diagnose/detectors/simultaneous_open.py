@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from sockwatch.diagnose import role
 from sockwatch.diagnose.detector import Detector, Settings
 from sockwatch.diagnose.ends import NOT_HERE, describe_ends, find_ends, other_ends
-from sockwatch.diagnose.role import Role, listened_ports
+from sockwatch.diagnose.role import Role, is_listened
 from sockwatch.diagnose.verdict import Advice, Telling, split, subject, tell
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Effect, Finding, Severity
@@ -122,7 +122,7 @@ def _opened(window: Window) -> _Opened:
     both = np.zeros(len(sockets), np.bool_)
     both[connected] = _other_of(window, sockets.take(connected)) != NOT_HERE
     crossed = _crossed(window, sockets) & (known != Role.ACCEPTED)
-    listened = listened_ports(window.current)[sockets.netns, sockets.sport]
+    listened = is_listened(window.current, sockets.netns, sockets.sport)
     opening = sockets.is_in_state(State.SYN_RECV) & (sockets.inode != 0) & ~listened
     rows = np.flatnonzero(both | crossed | opening)
     rows = rows[_one_end(window, sockets.take(rows), crossed[rows])]

@@ -33,7 +33,7 @@ from sockwatch.diagnose import age
 from sockwatch.diagnose.age import TIME_WAIT_SECONDS
 from sockwatch.diagnose.detector import Detector, Settings
 from sockwatch.diagnose.ports import SYSCTLS, BudgetSettings, PortBudget, is_short, port_budgets, ranges
-from sockwatch.diagnose.role import listened_ports, listeners_of
+from sockwatch.diagnose.role import is_listened, listeners_of
 from sockwatch.diagnose.verdict import Advice, Evidence, Telling, age_evidence, split, subject, tell
 from sockwatch.diagnose.window import Window
 from sockwatch.model.constraint import Share
@@ -204,7 +204,7 @@ def _on_listeners(window: Window, settings: BuildupSettings) -> SocketTable:
     """The sockets in TIME_WAIT on listening ports that have many of them."""
     sockets = window.sockets
     rows = np.flatnonzero(sockets.is_in_state(State.TIME_WAIT))
-    rows = rows[listened_ports(window.current)[sockets.netns[rows], sockets.sport[rows]]]
+    rows = rows[is_listened(window.current, sockets.netns[rows], sockets.sport[rows])]
     groups = group(sockets.netns[rows], sockets.sport[rows])
     in_namespace = np.bincount(sockets.netns, minlength=len(window.namespaces))
     least = np.maximum(settings.server_sockets, settings.server_share * in_namespace)
@@ -272,7 +272,7 @@ def _bind_blocked(window: Window) -> Iterator[Finding]:
     rows = np.flatnonzero(sockets.is_in_state(State.TIME_WAIT) & (sockets.dport >= CLIENT_PORTS))
     rows = rows[judged[sockets.netns[rows]]]
     of_others = ranges(window.current)[sockets.netns[rows], sockets.sport[rows]]
-    of_others |= listened_ports(window.current)[sockets.netns[rows], sockets.sport[rows]]
+    of_others |= is_listened(window.current, sockets.netns[rows], sockets.sport[rows])
     services = sockets.take(rows[~of_others])
     to_itself = (services.src_lo == services.dst_lo) & (services.src_hi == services.dst_hi)
     services = services.take(~to_itself | (services.sport != services.dport))
