@@ -6,6 +6,7 @@ unless its reason starts with one of ACCEPTED_SKIPS: what no package can bring.
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 
@@ -27,7 +28,12 @@ PACKAGES = _packages()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the markers; hypothesis keeps nothing."""
+    """Register the markers; hypothesis keeps nothing; Ctrl-C ends what tests start.
+
+    Who is started in the background of a shell without job control ignores SIGINT, and so would all programs started
+    from here (POSIX.1-2017, XCU 2.11).
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     settings.register_profile("sockwatch", database=None)  # no files: the tree may be somebody else's
     settings.load_profile("sockwatch")
     config.addinivalue_line("markers", "needs_program(name, ...): programs listed in debian-packages.txt")
