@@ -60,7 +60,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check(path: Path, defaults: "Mapping[str, Settings]") -> int:
-    from sockwatch.config.load import load, others_who_write
+    from sockwatch.config.load import load
+    from sockwatch.writers import others_who_write
 
     try:
         load(path, defaults)

@@ -2,7 +2,6 @@
 
 import os
 import re
-import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from sockwatch.diagnose.registry import load_detectors
 from sockwatch.errors import ConfigError, UsageError
 from sockwatch.model.printable import printable
 from sockwatch.model.settings import DaemonSettings
+from sockwatch.writers import others_who_write
 
 DETECTORS = "detectors"
 _MAX_BYTES = 1 << 20
@@ -58,21 +58,10 @@ def load(path: Path, defaults: Mapping[str, Settings], *, trusted: bool = False)
     return Config(detectors=detectors, daemon=daemon)
 
 
-def others_who_write(path: Path) -> str | None:
-    """Who but root and this user may change what the file says, as a sentence; None where nobody may.
-
-    Raises UsageError where it cannot be told.
-    """
-    try:
-        return _others(path, path.stat())
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from None
-
-
 def _read(path: Path, *, trusted: bool) -> str:
     try:
         with path.open("rb") as file:
-            others = _others(path, os.fstat(file.fileno())) if trusted else None
+            others = others_who_write(path, os.fstat(file.fileno())) if trusted else None
             data = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
@@ -85,30 +74,6 @@ def _read(path: Path, *, trusted: bool) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}:{line}: not UTF-8") from None
-
-
-def _others(path: Path, opened: os.stat_result) -> str | None:
-    """The file as it was opened, and then the directories in which it could be replaced by another one."""
-    if (others := _writers(opened)) is not None:
-        return f"the file {others}"
-    for folder in path.resolve().parents:
-        found = folder.stat()
-        # In a sticky directory, as /tmp, nobody replaces the files of others (unlink(2), EPERM).
-        sticky = found.st_mode & stat.S_ISVTX and found.st_uid in {0, os.geteuid()}
-        read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
-        if not (sticky or read_only) and (others := _writers(found)) is not None:
-            return f"the directory {folder} {others}"
-    return None
-
-
-def _writers(found: os.stat_result) -> str | None:
-    if found.st_uid not in {0, os.geteuid()}:
-        return f"belongs to user {found.st_uid}"
-    if found.st_mode & stat.S_IWOTH:
-        return "may be written by everybody"
-    if found.st_mode & stat.S_IWGRP:
-        return f"may be written by group {found.st_gid}"
-    return None
 
 
 def _syntax(path: Path, error: ValueError | RecursionError) -> str:

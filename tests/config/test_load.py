@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from sockwatch.config import Config, load
-from sockwatch.config.load import others_who_write
 from sockwatch.diagnose.detector import Settings
 from sockwatch.errors import ConfigError, UsageError
 from sockwatch.model.constraint import Share
+from sockwatch.writers import others_who_write
 
 HEAVY = {
     "asyncio",

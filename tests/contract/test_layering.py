@@ -8,10 +8,11 @@ import pytest
 
 from contract.repository import PACKAGE, ROOT, calls, imports, modules
 
-LEAVES = frozenset({"clock", "errors", "nearest"})
+LEAVES = frozenset({"clock", "errors", "nearest", "writers"})
 LAYERS: Mapping[str, frozenset[str]] = {
     "model": frozenset({"model"}),
     **{leaf: frozenset() for leaf in LEAVES},
+    "writers": frozenset({"errors"}),
     "collect": frozenset({"collect", "model"}) | LEAVES,
     "diagnose": frozenset({"diagnose", "model"}),
     "export": frozenset({"export", "model"}) | LEAVES,
@@ -38,7 +39,6 @@ PURE = frozenset(
         "operator",
         "re",
         "typing",
-        "weakref",
     }
 )
 """All that diagnosis needs from outside; none of it reads a clock, a file or a socket."""

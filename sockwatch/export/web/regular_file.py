@@ -12,10 +12,16 @@ _MAX_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileContent:
-    """What is in a file, and whether every user of this host may read it."""
+    """What is in a file, and whose it is."""
 
     data: bytes
-    public: bool
+    status: os.stat_result | None
+    """As it was opened; None where the text stands elsewhere."""
+
+    @property
+    def public(self) -> bool:
+        """Whether every user of this host may read it."""
+        return self.status is not None and bool(self.status.st_mode & stat.S_IROTH)
 
 
 def read_regular(path: Path) -> FileContent:
@@ -30,7 +36,7 @@ def read_regular(path: Path) -> FileContent:
         raise UsageError(f"{path}: {error.strerror}") from None
     if len(data) > _MAX_BYTES:
         raise UsageError(f"{path}: larger than 1 MiB")
-    return FileContent(data=data, public=bool(status.st_mode & stat.S_IROTH))
+    return FileContent(data=data, status=status)
 
 
 def _open_at_once(path: str, flags: int) -> int:

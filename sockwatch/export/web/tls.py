@@ -60,7 +60,7 @@ class Pem:
     def read(self) -> FileContent:
         """The PEM bytes. Raises ConfigError."""
         if self.file is None:
-            return FileContent(data=self.text.encode(), public=False)
+            return FileContent(data=self.text.encode(), status=None)
         try:
             return read_regular(self.file)
         except UsageError as error:

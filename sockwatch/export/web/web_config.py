@@ -16,6 +16,7 @@ from sockwatch.export.web.regular_file import read_regular
 from sockwatch.export.web.tls import TlsSettings
 from sockwatch.export.web.tls_table import read_tls
 from sockwatch.export.web.yaml_lines import YamlLines
+from sockwatch.writers import others_who_write
 
 _MAX_BYTES = 1 << 18
 _TABLES = ("tls_server_config", "http_server_config", "basic_auth_users", "rate_limit")
@@ -60,9 +61,13 @@ class WebConfig:
 def read(path: Path) -> WebConfig:
     """The file's settings, with nothing of what it names opened.
 
-    Raises ConfigError with all mistakes, each with its line; UsageError where the file cannot be read.
+    Raises ConfigError with all mistakes, each with its line, or where others may write it; UsageError where the file
+    cannot be read.
     """
-    data = read_regular(path).data
+    file = read_regular(path)
+    data = file.data
+    if (others := others_who_write(path, file.status)) is not None:
+        raise ConfigError(f"{path}: {others}; it says who is let in, so nobody else may write it")
     if len(data) > _MAX_BYTES:
         raise ConfigError(f"{path}: larger than 256 KiB: this is no web config file")
     try:

@@ -355,3 +355,23 @@ def test_any_text_is_read_or_refused_in_one_line(tmp_path_factory: pytest.TempPa
     except ConfigError as error:
         mistakes = error.mistakes
     assert all(mistake.startswith(str(path)) and mistake.isprintable() for mistake in mistakes)
+
+
+@pytest.mark.parametrize(("mode", "who"), [(0o646, "everybody"), (0o664, f"group {os.getgid()}")])
+def test_a_file_that_others_may_write_lets_nobody_in(tmp_path: Path, mode: int, who: str) -> None:
+    path = tmp_path / "web.yml"
+    path.write_text(f"basic_auth_users:\n  ann: {HASH}\n")
+    path.chmod(0o640)
+    assert read(path).users == {"ann": HASH}
+    path.chmod(mode)
+    with pytest.raises(ConfigError, match=f"^{path}: the file may be written by {who}; it says who is let in"):
+        read(path)
+
+
+def test_a_directory_in_which_others_may_replace_the_file_lets_nobody_in(tmp_path: Path) -> None:
+    path = tmp_path / "web.yml"
+    path.write_text("")
+    path.chmod(0o640)
+    tmp_path.chmod(0o777)
+    with pytest.raises(ConfigError, match=f"the directory {tmp_path} may be written by everybody"):
+        read(path)
