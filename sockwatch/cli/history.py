@@ -69,9 +69,9 @@ def history_file(config: Path | None) -> Path:
     if path is not None:
         defaults = {code: detector.settings for code, detector in load_detectors().items()}
         configured = load(path, defaults).daemon.state_directory
-    own = state_directory(configured, os.environ) / FILE
-    if configured or own.exists():
-        return own
+    own = state_directory(configured, os.environ)
+    if own is not None and (configured or (own / FILE).exists()):
+        return own / FILE
     return SYSTEM / FILE
 
 

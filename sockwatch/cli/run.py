@@ -48,9 +48,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Watch until a signal comes. Raises UsageError."""
-    # Until the loop handles them: leave, and have nothing to reload yet.
+    # Until the loop handles them: leave, and have nothing to reload yet. A test alert broken off is undelivered.
+    code = 0 if options.test_alert is None else 3
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: os._exit(0))
+        signal.signal(number, lambda *_: os._exit(code))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     from sockwatch.clock import SystemClock
     from sockwatch.daemon.start import run_daemon

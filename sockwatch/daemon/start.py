@@ -74,6 +74,11 @@ def _announce_capabilities() -> frozenset[str] | None:
 def _open_state(setup: Setup, environment: MutableMapping[str, str]) -> StateDirectory | None:
     """None, and a line in the log, where nothing can be kept: watching is worth more than remembering."""
     path = state_directory(setup.settings.state_directory, environment)
+    if path is None:
+        _log.warning(
+            "this user has no home: alerts, outbox and history will not survive a restart; set state_directory"
+        )
+        return None
     try:
         state = StateDirectory(path)
     except OSError as error:

@@ -14,14 +14,21 @@ _LOCK = "lock"
 _MODE = 0o700
 
 
-def state_directory(configured: str, environment: Mapping[str, str]) -> Path:
-    """The configured one, else the first that systemd set up, else that of the user (XDG base directories)."""
+def state_directory(configured: str, environment: Mapping[str, str]) -> Path | None:
+    """The configured one, else the first that systemd set up, else that of the user (XDG base directories).
+
+    None where that user has no home, as in a container.
+    """
     given = configured or environment.get("STATE_DIRECTORY", "").partition(":")[0]
     if given:
         return Path(given)
     home = environment.get("XDG_STATE_HOME", "")
-    # A relative one is to be ignored, says the specification.
-    return (Path(home) if home.startswith("/") else Path.home() / ".local" / "state") / "sockwatch"
+    if home.startswith("/"):  # a relative one is to be ignored, says the specification
+        return Path(home) / "sockwatch"
+    try:
+        return Path.home() / ".local" / "state" / "sockwatch"
+    except RuntimeError:  # no HOME, and no such user
+        return None
 
 
 class StateDirectory:

@@ -190,6 +190,17 @@ def test_a_test_alert(tmp_path: Path, program: str, code: int) -> None:
         assert daemon.process.wait(SECONDS) == code
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_test_alert_that_is_broken_off_is_not_delivered(tmp_path: Path, number: int) -> None:
+    started = tmp_path / "started"
+    script = f"touch {started}; exec sleep 1000"
+    sink = f'[sinks.try]\ntype = "exec"\ncommand = ["/bin/sh", "-c", "{script}"]\n'
+    with Running(tmp_path, sink, words=("-m", "sockwatch", "run", "--test-alert", "try")) as daemon:
+        daemon.until(started.exists, "the hook runs")
+        daemon.process.send_signal(number)
+        assert daemon.process.wait(SECONDS) == 3
+
+
 def test_a_test_alert_for_nobody(tmp_path: Path) -> None:
     sink = '[sinks.mail]\ntype = "exec"\ncommand = ["/bin/true"]\n'
     with Running(tmp_path, sink, words=("-m", "sockwatch", "run", "--test-alert", "male")) as daemon:

@@ -3,8 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from sockwatch.cli.history import SYSTEM, history_file
 from sockwatch.daemon.state_directory import StateDirectory, state_directory
 from sockwatch.errors import UsageError
+from sockwatch.export.history.reader import FILE
 
 
 def test_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -15,6 +17,19 @@ def test_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert state_directory("", {"XDG_STATE_HOME": "/s"}) == Path("/s/sockwatch")
     for environment in ({}, {"XDG_STATE_HOME": ""}, {"XDG_STATE_HOME": "relative"}):
         assert state_directory("", environment) == Path("/users/jo/.local/state/sockwatch")
+
+
+def test_who_has_no_home_has_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As in a container that was started with --user."""
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 19)
+    assert state_directory("", {}) is None
+    assert state_directory("/srv/state", {}) == Path("/srv/state")
+    config = tmp_path / "config.toml"
+    config.touch()
+    assert history_file(config) == SYSTEM / FILE
 
 
 def test_it_is_made_for_its_owner_only(tmp_path: Path) -> None:
