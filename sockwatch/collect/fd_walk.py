@@ -5,7 +5,7 @@ Everything is read through a descriptor of the process's folder: that is of one 
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,11 +26,16 @@ Identity = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stat:
-    """What /proc/PID/stat says: the name in the kernel's 15 bytes, the start in clock ticks since boot."""
+    """What /proc/PID/stat says: the name in the kernel's 15 bytes, the start in clock ticks since boot.
+
+    `leader_ended` says that the first thread has ended and others go on.
+    """
 
     comm: bytes
     start_ticks: int
     kernel_thread: bool
+    state: bytes
+    leader_ended: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,14 +59,6 @@ class Reading:
         return replace(self, inodes=self.inodes[~lost], fds=self.fds[~lost])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verified:
-    """What is still true of a reading: which of the asked descriptors are the sockets they were, and its name now."""
-
-    holds: NDArray[np.bool_]
-    comm: bytes
-
-
 def read_sockets(
     proc: Path, pid: int, turn: int, *, before: Reading | None = None, out_of_time: Callable[[], bool]
 ) -> Reading | None:
@@ -78,40 +75,52 @@ def read_sockets(
             refused = not stat.kernel_thread  # it has no open files that anybody could miss
             if before is not None and (before.identity != identity or before.resume_at is None):
                 before = None
-            return _read(process, identity, turn, before, out_of_time)
+            with opened(_table(process, stat), process) as folder:
+                return _read(folder, identity, turn, before, out_of_time)
     except VANISHED:
         return None
     except PermissionError:  # with hidepid not even its start time is told
         return Reading(identity=identity, turn=turn, refused=refused)
 
 
+def _table(process: int, stat: Stat) -> str:
+    """The folder of the open files, in that of the process: of a thread that lives, where the first one has ended."""
+    if not stat.leader_ended:
+        return "fd"
+    with opened("task", process) as tasks:
+        for thread in os.listdir(tasks):  # noqa: PTH208 - a file descriptor, not a path
+            with suppress(*VANISHED), opened(thread, tasks) as task:
+                if read_stat(task).state != b"Z":
+                    return f"task/{thread}/fd"
+    return "fd"
+
+
 def _read(
-    process: int, identity: Identity, turn: int, before: Reading | None, out_of_time: Callable[[], bool]
+    folder: int, identity: Identity, turn: int, before: Reading | None, out_of_time: Callable[[], bool]
 ) -> Reading:
     inodes: list[str] = []
     fds: list[str] = []
     start = before.resume_at if before is not None else None
     resume_at, files, readlink = None, 0, os.readlink
-    with opened("fd", process) as folder:
-        names = os.listdir(folder)  # noqa: PTH208 - a file descriptor, not a path
-        if len(names) > _BATCH:
-            names.sort(key=int)
-        if start is not None:
-            names = [name for name in names if int(name) >= start]
-        for at in range(0, len(names), _BATCH):
-            if out_of_time():
-                resume_at = int(names[at])
-                break
-            batch = names[at : at + _BATCH]
-            files += len(batch)
-            for name in batch:
-                try:
-                    link = readlink(name, dir_fd=folder)
-                except FileNotFoundError:  # closed meanwhile
-                    continue
-                if link.startswith(_SOCKET):
-                    inodes.append(link[_AT:-1])
-                    fds.append(name)
+    names = os.listdir(folder)
+    if len(names) > _BATCH:
+        names.sort(key=int)
+    if start is not None:
+        names = [name for name in names if int(name) >= start]
+    for at in range(0, len(names), _BATCH):
+        if out_of_time():
+            resume_at = int(names[at])
+            break
+        batch = names[at : at + _BATCH]
+        files += len(batch)
+        for name in batch:
+            try:
+                link = readlink(name, dir_fd=folder)
+            except FileNotFoundError:  # closed meanwhile
+                continue
+            if link.startswith(_SOCKET):
+                inodes.append(link[_AT:-1])
+                fds.append(name)
     # sock_diag gives the low 32 bits (inet_diag_msg, include/uapi/linux/inet_diag.h).
     inode_column = np.array(list(map(int, inodes)), np.uint64).astype(np.uint32)
     fd_column = np.array(list(map(int, fds)), np.int32)
@@ -121,20 +130,30 @@ def _read(
     return Reading(identity=identity, turn=turn, inodes=inode_column, fds=fd_column, files=files, resume_at=resume_at)
 
 
-def verify(proc: Path, reading: Reading, rows: NDArray[np.intp]) -> Verified | None:
-    """Whether the process still has these sockets of the reading; None where it is gone, another one, or refuses."""
+def verify(
+    proc: Path, reading: Reading, rows: NDArray[np.intp], out_of_time: Callable[[], bool]
+) -> NDArray[np.bool_] | None:
+    """Whether the process still has these sockets of the reading; None where it is gone, another one, or refuses.
+
+    Of fewer rows where the time was over, but for some at least.
+    """
     inodes, fds = reading.inodes[rows].tolist(), reading.fds[rows].tolist()
     pid, start_ticks = reading.identity
+    same: list[bool] = []
     try:
         with opened(f"{proc}/{pid}") as process:
             stat = read_stat(process)
             if stat.start_ticks != start_ticks:
                 return None
-            with opened("fd", process) as folder:
-                same = [_inode(str(fd), folder) == inode for fd, inode in zip(fds, inodes, strict=True)]
+            with opened(_table(process, stat), process) as folder:
+                for at in range(0, len(rows), _BATCH):
+                    if at and out_of_time():
+                        break
+                    batch = slice(at, at + _BATCH)
+                    same += [_inode(str(fd), folder) == i for fd, i in zip(fds[batch], inodes[batch], strict=True)]
     except (*VANISHED, PermissionError):
         return None
-    return Verified(holds=np.array(same, np.bool_), comm=stat.comm)
+    return np.array(same, np.bool_)
 
 
 def _inode(name: str, folder: int) -> int | None:
@@ -144,16 +163,6 @@ def _inode(name: str, folder: int) -> int | None:
     except FileNotFoundError:
         return None
     return int(link[_AT:-1]) & 0xFFFF_FFFF if link.startswith(_SOCKET) else None
-
-
-def identify(folder: str) -> tuple[Identity, bytes] | None:
-    """Who the process of this folder of /proc is, and its name in the kernel's 15 bytes; None where it is gone."""
-    try:
-        with opened(folder) as process:
-            stat = read_stat(process)
-    except (*VANISHED, PermissionError):
-        return None
-    return (int(folder.rpartition("/")[2]), stat.start_ticks), stat.comm
 
 
 def list_processes(proc: Path) -> dict[int, int]:
@@ -202,4 +211,6 @@ def read_stat(process: int) -> Stat:
         comm=text[text.index(b"(") + 1 : end],
         start_ticks=int(fields[19]),
         kernel_thread=bool(int(fields[6]) & _PF_KTHREAD),
+        state=fields[0],
+        leader_ended=fields[0] == b"Z" and int(fields[17]) > 1,
     )

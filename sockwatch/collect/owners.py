@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from sockwatch.clock import Clock
 from sockwatch.collect.cgroup import ROOT_ID, CgroupTree
-from sockwatch.collect.fd_walk import identify
 from sockwatch.collect.processes import Describer
 from sockwatch.collect.walk import CAPACITY, Walk
 from sockwatch.model.snapshot import Cgroup, Gap, Owners, Process
@@ -42,7 +41,7 @@ class OwnerFinder:
         self._budget = budget
         self._capacity = capacity
         self._walk = Walk(proc, capacity)
-        self._describer = Describer(clock=clock, proc=proc)
+        self._describer = Describer(proc=proc)
         self._tree = CgroupTree(proc)
         self._tree_read_at = float("-inf")
         self._removed: set[int] = set()
@@ -100,9 +99,8 @@ class OwnerFinder:
         identities = sorted((self._walk.identity(pid) for pid in np.unique(pids).tolist()), key=lambda i: (i[1], i[0]))
         numbers: dict[int, int] = {}
         processes: list[Process] = []
-        for identity in identities:
-            pid = identity[0]
-            known = self._describer.describe(identity, files=self._walk.files(pid), comm=self._walk.comms.get(pid))
+        for pid, ticks in identities:
+            known = self._describer.describe(pid, ticks=ticks, files=self._walk.files(pid))
             if known is not None:
                 numbers[pid] = len(processes)
                 processes.append(known)
@@ -141,8 +139,7 @@ class OwnerFinder:
         places: Mapping[int, int] = {process.pid: place for place, process in enumerate(processes)}
         inside = []
         for pid in pids:
-            found = identify(f"{self._proc}/{pid}")
-            known = self._describer.describe(found[0], files=0, comm=found[1]) if found is not None else None
+            known = self._describer.describe(pid)
             if known is None or (known.unit, known.container) != (cgroup.unit, cgroup.container):
                 continue  # it moved, or ended and another one has its pid
             if pid not in places:

@@ -1,18 +1,16 @@
 """A process as people know it: name, command line, user, systemd unit, container, open files and their limit."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from sockwatch.clock import Clock
 from sockwatch.collect.cgroup import parse_cgroup
 from sockwatch.collect.command_line import LONGEST_READ, format_command
-from sockwatch.collect.fd_walk import VANISHED, Identity, identify, opened, read_file, read_stat
+from sockwatch.collect.fd_walk import VANISHED, opened, read_file, read_stat
 from sockwatch.model.printable import printable
 from sockwatch.model.snapshot import Process
 
-REMEMBER_SECONDS = 60.0
 PASSWD = Path("/etc/passwd")
 _LONGEST_NAME = 255
 """A name that fills the kernel's 15 bytes is completed from the command line, which may be of any length."""
@@ -24,52 +22,37 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Describer:
-    """Describes processes, and remembers each as long as it keeps its name: exec changes what a process is.
+    """Describes processes, each time afresh: what a process is changes with exec, setuid, and the cgroup it is put in.
 
-    How many files it has open is read each time; the rest may be REMEMBER_SECONDS old.
+    Only when one started is remembered: seconds since 1970 move when the clock is set; who it is must not.
     """
 
-    def __init__(self, *, clock: Clock, proc: Path, passwd: Path = PASSWD) -> None:
-        self._clock = clock
+    def __init__(self, *, proc: Path, passwd: Path = PASSWD) -> None:
         self._proc = proc
         self._passwd = passwd
-        self._known: dict[Identity, _Known] = {}
-        self._used: set[Identity] = set()
+        self._started: dict[tuple[int, float | None], float] = {}
+        """By pid and start since boot."""
+        self._used: dict[tuple[int, float | None], float] = {}
         self._boot_time: float | None = None
 
-    def describe(self, identity: Identity, *, files: int, comm: bytes | None = None) -> Process | None:
-        """The process; None where it is gone, or hidden. `comm` is its name, where the caller has just read it."""
-        self._used.add(identity)
-        folder, known, now = f"{self._proc}/{identity[0]}", self._known.get(identity), self._clock.monotonic()
-        if comm is None and (found := identify(folder)) is not None and found[0] == identity:
-            comm = found[1]
-        if known is not None and comm == known.comm and now - known.at <= REMEMBER_SECONDS:
-            return replace(known.process, fds=count_fds(folder) or files)
+    def describe(self, pid: int, *, ticks: int | None = None, files: int = 0) -> Process | None:
+        """The process; None where it is gone or hidden, or did not start at `ticks` since boot.
+
+        `files` is how many open files somebody counted.
+        """
         if self._boot_time is None:
             self._boot_time = read_boot_time(self._proc)
-        described = describe(
-            identity[0], proc=self._proc, fds=files, passwd=self._passwd, ticks=identity[1], boot_time=self._boot_time
-        )
-        if comm is None or described is None:
-            self._known.pop(identity, None)
+        process = describe(pid, proc=self._proc, fds=files, passwd=self._passwd, ticks=ticks, boot_time=self._boot_time)
+        if process is None:
             return None
-        # Seconds since 1970 move when the clock is set; who it is must not.
-        process = described if known is None else replace(described, started=known.process.started)
-        self._known[identity] = _Known(process=process, comm=comm, at=now)
-        return process
+        key = (pid, process.since_boot)
+        self._used[key] = self._started.get(key, process.started)
+        return replace(process, started=self._used[key])
 
     def forget_unused(self) -> None:
         """Remember only what was asked for since the last time."""
-        self._known = {identity: known for identity, known in self._known.items() if identity in self._used}
-        self._used = set()
+        self._started, self._used = self._used, {}
         self._boot_time = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Known:
-    process: Process
-    comm: bytes
-    at: float
 
 
 def describe(

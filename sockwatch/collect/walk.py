@@ -1,6 +1,7 @@
 """The walk over /proc/*/fd, which remembers what it saw and goes on where it stopped."""
 
 from collections.abc import Callable, Iterable, Sequence, Set as AbstractSet
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -13,8 +14,12 @@ from sockwatch.collect.processes import count_fds
 CAPACITY = 1 << 20
 """How many open sockets are remembered, 8 bytes each; at most half of them such that nobody asked about yet."""
 SWEEP_SHARE = 0.01
-"""What part of all open files is read again at each look, though nothing says that it changed: there a socket may be
-that was passed on over SCM_RIGHTS."""
+"""What part of all open files is read again at each look at least, though nothing says that it changed: there a socket
+may be that was passed on over SCM_RIGHTS."""
+SWEEP_SECONDS = 60.0
+"""Within so long all of them are read again, as far as SWEEP_FILES suffices."""
+SWEEP_FILES = 2000
+"""So many files a second are read again at most for that: less than a hundredth of a core."""
 _LEAST_FILES = 8
 """What reading a process costs at least, in files."""
 
@@ -40,19 +45,22 @@ class Walk:
         self._size = 0
         self._files = 0
         self._saved = 0.0
+        self._began: float | None = None
+        self._elapsed = 0.0
+        """Seconds since the look before, 0 at the first one."""
         self._columns: tuple[NDArray[np.uint32], NDArray[np.int32]] | None = None
         self._unsure: set[int] = set()
         self.forgotten = 0
         """Holders that were asked about at this look, and had no place."""
-        self.comms: dict[int, bytes] = {}
-        """The names, by pid, of the processes that were verified at this look."""
 
     def begin(self, wanted: NDArray[np.uint32], now: Now, deadline: float) -> None:
         """A new look: forget who is gone, and of the rest what no longer holds these inodes. Raises OSError."""
         self._turn += 1
+        began = now()
+        self._elapsed = 0.0 if self._began is None else began - self._began
+        self._began = began
         self._unsure = set()
         self.forgotten = 0
-        self.comms = {}
         folders = list_processes(self._proc)
         for pid in [pid for pid in self._readings if folders.get(pid) != self._folders[pid]]:
             self._forget(pid)
@@ -63,7 +71,10 @@ class Walk:
             if now() > deadline:
                 self._unsure.update(known[number:])
                 break
-            self._verify(pid, wanted)
+            stopped = self._verify(pid, wanted, lambda: now() > deadline)
+            if stopped is not None:
+                reading = self._readings[pid]
+                self._keep(pid, replace(reading.without(reading.fds >= stopped), resume_at=stopped))
 
     def go(
         self, wanted: NDArray[np.uint32], missing: set[int], likely: Iterable[int], now: Now, deadline: float
@@ -103,21 +114,22 @@ class Walk:
 
     @property
     def unreached(self) -> AbstractSet[int]:
-        """Pids whose open files are not all read yet."""
-        return self._folders.keys() - self._complete
+        """Pids whose open files are not all read yet, or were not verified at this look."""
+        return (self._folders.keys() - self._complete) | self._unsure
 
-    def _verify(self, pid: int, wanted: NDArray[np.uint32]) -> None:
+    def _verify(self, pid: int, wanted: NDArray[np.uint32], out_of_time: Callable[[], bool]) -> int | None:
+        """Forget what this process does not hold any more; the file descriptor before which the time was over."""
         reading = self._readings[pid]
         rows = np.flatnonzero(np.isin(reading.inodes, wanted))
-        verified = verify(self._proc, reading, rows)
-        if verified is None:
+        holds = verify(self._proc, reading, rows, out_of_time)
+        if holds is None:
             self._forget(pid)
-            return
-        self.comms[pid] = verified.comm
-        if not verified.holds.all():
+            return None
+        if not holds.all():
             lost = np.zeros(len(reading.inodes), np.bool_)
-            lost[rows[~verified.holds]] = True
+            lost[rows[: len(holds)][~holds]] = True
             self._keep(pid, reading.without(lost))
+        return int(reading.fds[rows[len(holds)]]) if len(holds) < len(rows) else None
 
     def _read(self, pid: int, wanted: NDArray[np.uint32], missing: set[int], now: Now, deadline: float) -> bool:
         """Read one process, if that was not done at this look; False where the time was over before its last file."""
@@ -132,9 +144,11 @@ class Walk:
             del self._folders[pid]
             return True
         self._keep(pid, self._fit(reading, wanted))
-        if before is not None and before.resume_at is not None:
-            self._verify(pid, wanted)  # what was read at an earlier look
         self._unsure.discard(pid)
+        resumed = before is not None and before.resume_at is not None  # a part was read at an earlier look
+        if resumed and self._verify(pid, wanted, lambda: now() > deadline) is not None:
+            self._unsure.add(pid)
+            return False
         if missing and pid in self._readings:
             missing.difference_update(self._readings[pid].inodes.tolist())
         return reading.resume_at is None
@@ -144,7 +158,8 @@ class Walk:
 
     def _sweep(self, wanted: NDArray[np.uint32], missing: set[int], now: Now, deadline: float) -> bool:
         """Read again what was not read for the longest; what a large process takes is saved up for over the looks."""
-        self._saved = min(self._saved + SWEEP_SHARE * self._files, self._files)
+        due = min(self._elapsed * self._files / SWEEP_SECONDS, self._elapsed * SWEEP_FILES)
+        self._saved = min(self._saved + max(SWEEP_SHARE * self._files, due), self._files)
         for pid in self._least_recent():
             reading = self._readings[pid]
             cost = max(reading.files, _LEAST_FILES)
@@ -182,6 +197,7 @@ class Walk:
             self._size -= len(before.inodes)
             self._files -= max(before.files, _LEAST_FILES)
             self._complete.discard(pid)
+        self._unsure.discard(pid)
         self._columns = None
 
     def _table(self) -> tuple[NDArray[np.uint32], NDArray[np.int32]]:
