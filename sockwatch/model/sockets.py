@@ -96,6 +96,8 @@ class SocketTable:
         index = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows  # 9 times as fast as a mask for each column
         if not len(index):  # what most detectors choose of a healthy host
             return type(self)(**_NO_ROWS, details=self.details)
+        if index is not rows and len(index) == len(self):
+            return self
         chosen = {name: getattr(self, name).take(index) for name in COLUMN_TYPES}
         return type(self)(**chosen, details=self.details)
 
