@@ -1,12 +1,9 @@
 """`--netns all` with real namespaces: made, connected, crowded and destroyed while somebody looks."""
 
-import ctypes
 import json
-import os
 import socket
 import subprocess
 import sys
-import threading
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,33 +11,24 @@ from typing import Any
 
 import pytest
 
-from box import until
-from netns import CLONE_NEWNET, PrivateNetns, keep
+from netns import PrivateNetns, keep
 from reports import VALIDATOR
 from scenery import STATES
 from sockwatch.cli.capture import take_looks
-from sockwatch.cli.check import with_min_age
 from sockwatch.clock import SystemClock
-from sockwatch.collect import namespaces
 from sockwatch.collect.capture import ReplaySource, save_capture
 from sockwatch.collect.live import LiveSource
-from sockwatch.collect.namespaces import Place, own_inode, visit
+from sockwatch.collect.namespaces import own_inode
 from sockwatch.collect.redact import redact
 from sockwatch.diagnose.registry import load_detectors
 from sockwatch.errors import DumpError
-from sockwatch.lab.namespace import exit_now
 from sockwatch.lab.packet_filter import EVERYTHING, drop
 from sockwatch.model.snapshot import Asks, FollowUp, Snapshot
 from sockwatch.model.sockets import AUTOBOUND_UNKNOWN
-from sockwatch.pipeline import Pipeline
 
 KEEPALIVE = "net.ipv4.tcp_keepalive_time"
 COUNT = 23
-ROUNDS = 1000
-PORT = 8080
 ASKS = Asks.union(detector.asks for detector in load_detectors().values())
-
-_listener: list[socket.socket] = []
 
 
 def wait_in_close_wait() -> None:
@@ -148,166 +136,6 @@ def test_every_namespace_has_its_own_counts_counters_sysctls_and_holders() -> No
     assert facts == [True, "23", COUNT, True, [1, AUTOBOUND_UNKNOWN], [5353], True, [], []]
 
 
-def come_and_go(connection: Any) -> None:
-    """A process that leaves each namespace for a new one, so many times."""
-    libc = ctypes.CDLL(None)
-    for _ in range(ROUNDS):
-        libc.unshare(CLONE_NEWNET)
-        socket.socket().bind(("0.0.0.0", 0))  # noqa: S104 - in a namespace without interfaces
-    connection.send(own_inode())
-
-
-def race() -> dict[str, Any]:
-    """Look while namespaces come and go."""
-    from multiprocessing import Pipe  # noqa: PLC0415 - in the child
-
-    mine, theirs = Pipe()
-    pid = os.fork()
-    if not pid:
-        try:
-            come_and_go(theirs)
-        finally:
-            exit_now()
-    source = LiveSource(clock=SystemClock(), netns="all")
-    home, looks, seen = own_inode(), 0, set()
-    wrong: list[object] = []
-    while not mine.poll():
-        snapshot = source.look(Asks())
-        looks += 1
-        seen |= {namespace.cookie for namespace in snapshot.namespaces}
-        names = [namespace.name for namespace in snapshot.namespaces]
-        wrong += [n for n in snapshot.namespaces if n.name.startswith("net:[") and n.name != f"net:[{n.inode}]"]
-        wrong += [gap for gap in snapshot.gaps if gap.fatal]
-        if len(set(names)) < len(names) or snapshot.namespaces[0].inode != home or own_inode() != home:
-            wrong.append(names)
-    os.waitpid(pid, 0)
-    last = mine.recv()
-    fds = [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
-    return {
-        "wrong": wrong,
-        "looks": looks > 0,
-        "namespaces": len(seen) > 2,
-        "still": [n.name for n in source.look(Asks()).namespaces if n.inode == last],
-        "fds": [link for link in fds if link.startswith("net:")],
-        "threads": threading.active_count(),
-    }
-
-
-def test_namespaces_that_come_and_go_while_somebody_looks_are_no_error_and_are_not_kept() -> None:
-    with PrivateNetns() as netns:
-        assert netns.run(race) == {
-            "wrong": [],
-            "looks": True,
-            "namespaces": True,
-            "still": [],
-            "fds": [],
-            "threads": 1,
-        }
-
-
-def join(one: int, other: int) -> None:
-    """A veth from one process's namespace to another's, with 10.23.0.1 and 10.23.0.2 at its ends."""
-    from pyroute2 import IPRoute, NetNS  # noqa: PLC0415 - in the child
-
-    with IPRoute() as route:
-        route.link("add", ifname=f"v{one}", kind="veth", peer={"ifname": f"w{other}"})
-        for name, pid, address in ((f"v{one}", one, "10.23.0.1"), (f"w{other}", other, "10.23.0.2")):
-            index = route.link_lookup(ifname=name)[0]
-            if pid == os.getpid():
-                inside = route
-                prepare(inside, index, address)
-            else:
-                route.link("set", index=index, net_ns_pid=pid)
-                with NetNS(f"/proc/{pid}/ns/net") as inside:
-                    prepare(inside, inside.link_lookup(ifname=name)[0], address)
-
-
-def prepare(route: Any, index: int, address: str) -> None:
-    route.addr("add", index=index, address=address, prefixlen=24)
-    route.link("set", index=index, state="up")
-
-
-def look_at_a_veth() -> None:
-    """A namespace that is joined to ours is looked at, then its process ends: our end of the veth goes with it."""
-    with PrivateNetns() as netns:
-        join(os.getpid(), netns.pid)
-        netns.run(listen)
-        source = LiveSource(clock=SystemClock(), netns="all")
-        for _ in range(3):
-            assert netns.path.stat().st_ino in {n.inode for n in source.look(ASKS).namespaces}
-    devices = Path("/proc/thread-self/net/dev")
-    until(lambda: f"v{os.getpid()}" not in devices.read_text(), what="the namespace that was looked at is gone")
-
-
-def test_a_namespace_that_was_looked_at_is_not_kept() -> None:
-    with PrivateNetns() as netns:
-        netns.run(look_at_a_veth)
-
-
-def accept() -> None:
-    keep([_listener[0].accept()[0] for _ in range(COUNT)])
-
-
-def serve() -> None:
-    _listener.append(keep(socket.create_server(("10.23.0.1", PORT), backlog=COUNT)))
-
-
-def half_close() -> None:
-    for _ in range(COUNT):
-        keep(socket.create_connection(("10.23.0.1", PORT))).shutdown(socket.SHUT_WR)
-
-
-def pairs(*, isolated: bool) -> list[dict[str, Any]]:
-    """Findings of a server that never closes, whose clients are in another namespace."""
-    with ExitStack() as stack:
-        server, client, other, another = (stack.enter_context(PrivateNetns()) for _ in range(4))
-        join(server.pid, client.pid)
-        if isolated:
-            join(other.pid, another.pid)
-        for serving, calling in [(server, client), (other, another)][: 2 if isolated else 1]:
-            serving.run(serve)
-            calling.run(half_close)
-            serving.run(accept)
-        clock = SystemClock()
-        pipeline = Pipeline(LiveSource(clock=clock, netns="all"), with_min_age(load_detectors(), 0.0), clock)
-        inodes = {netns.path.stat().st_ino: who for who, netns in (("server", server), ("client", client))}
-        report = pipeline.step()
-        names = {n.namespace.name: inodes[n.namespace.inode] for n in report.namespaces if n.namespace.inode in inodes}
-        pids = {server.pid: "server", client.pid: "client"}
-        return [
-            {
-                "code": finding.name,
-                "in": names[finding.subject.netns],
-                "count": finding.count,
-                "process": finding.subject.process and pids.get(finding.subject.process.pid),
-                "other": finding.other_end
-                and (
-                    finding.other_end.state.label,
-                    finding.other_end.process and pids.get(finding.other_end.process.pid),
-                ),
-            }
-            for finding in report.findings
-            if finding.subject.netns in names and finding.code in {"close_wait_leak", "fin_wait_2_stuck"}
-        ]
-
-
-def test_both_ends_of_a_connection_between_namespaces_are_named() -> None:
-    with PrivateNetns() as netns:
-        found = {finding["code"].partition("/")[0]: finding for finding in netns.run(pairs, isolated=False)}
-    leak, stuck = found["close_wait_leak"], found["fin_wait_2_stuck"]
-    assert (leak["in"], leak["count"], leak["process"]) == ("server", COUNT, "server")
-    assert leak["other"] == ("fin_wait_2", "client")
-    assert (stuck["in"], stuck["count"], stuck["process"]) == ("client", COUNT, "client")
-    assert stuck["other"] == ("close_wait", "server")
-
-
-def test_the_same_addresses_in_two_isolated_pairs_of_namespaces_are_no_pairs() -> None:
-    with PrivateNetns() as netns:
-        found = netns.run(pairs, isolated=True)
-    assert {finding["in"] for finding in found} == {"server", "client"}
-    assert all(finding["other"] is None for finding in found)
-
-
 def fail_in(inode: int) -> None:
     if own_inode() == inode:
         raise DumpError("the kernel refused the dump")
@@ -336,31 +164,6 @@ def one_that_fails() -> tuple[list[str], int]:
 def test_a_dump_that_fails_in_one_namespace_is_a_fatal_gap_and_the_others_are_seen() -> None:
     with PrivateNetns() as netns:
         assert netns.run(one_that_fails) == ([], 1)
-
-
-def test_a_caller_that_is_elsewhere_afterwards_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(namespaces, "own_inode", iter([1, 2]).__next__)
-    with pytest.raises(DumpError, match="in another network namespace than before"):
-        visit([], lambda _place: None)
-
-
-def test_places_are_visited_by_a_thread_that_ends() -> None:
-    with PrivateNetns() as netns:
-        assert netns.run(visit_and_tell) == (True, True)
-
-
-def visit_and_tell() -> tuple[bool, bool]:
-    with PrivateNetns() as one, PrivateNetns() as two:
-        places = [Place(inode=netns.path.stat().st_ino, name="x", paths=(str(netns.path),)) for netns in (one, two)]
-        home, seen, threads = own_inode(), [], set()
-
-        def note(_place: Place | None = None) -> None:
-            seen.append(own_inode())
-            threads.add(threading.get_ident())
-
-        visit(places, note, first=note)
-        inside = seen == [home, *(place.inode for place in places)] and own_inode() == home
-        return inside, len(threads) == 1 and threading.get_ident() not in threads and threading.active_count() == 1
 
 
 def capture_and_replay(folder: Path) -> tuple[list[str], list[bool]]:

@@ -85,8 +85,8 @@ def test_an_end_in_the_same_namespace_comes_first() -> None:
     [
         pytest.param(
             [
-                socket(State.CLOSE_WAIT, "127.0.0.1:8080", "127.0.0.1:40000"),
-                socket(State.FIN_WAIT_2, "127.0.0.1:40000", "127.0.0.1:8080", netns=1),
+                socket(State.CLOSE_WAIT, "127.0.0.1:8080", "127.0.0.2:40000"),
+                socket(State.FIN_WAIT_2, "127.0.0.2:40000", "127.0.0.1:8080", netns=1),
             ],
             id="loopback",
         ),
