@@ -10,10 +10,11 @@ from sockwatch.cli.parser import one_of
 from sockwatch.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from sockwatch.cli.parser import Parser
     from sockwatch.diagnose.detector import Settings
+    from sockwatch.model.settings import Sink
 
 ACTIONS = ("check", "show", "schema", "example")
 
@@ -64,10 +65,22 @@ def _check(path: Path, defaults: "Mapping[str, Settings]") -> int:
     from sockwatch.writers import others_who_write
 
     try:
-        load(path, defaults)
+        sinks = load(path, defaults).daemon.sinks
+        wrong = [f"{path}: {mistake}" for mistake in _wrong_sinks(sinks)]
     except ConfigError as error:
-        emit("".join(f"{mistake}\n" for mistake in error.mistakes))
+        wrong = [*error.mistakes]
+    if wrong:
+        emit("".join(f"{mistake}\n" for mistake in wrong))
         return 1
     others = others_who_write(path)
     emit(f"{path}: ok\n" + (f"{path}: {others}: sockwatch run refuses this file\n" if others else ""))
     return 0
+
+
+def _wrong_sinks(sinks: "Mapping[str, Sink]") -> "Iterable[str]":
+    """What only a look at this machine shows: programs, and names of hosts."""
+    if not sinks:
+        return ()
+    from sockwatch.export.sinks.mistakes import mistakes
+
+    return mistakes(sinks)

@@ -79,9 +79,9 @@ def hidden(value: Any, kind: Any) -> Any:
         return {key: hidden(item, get_args(plain)[1]) for key, item in value.items()}
     if isinstance(value, tuple):
         return tuple(hidden(item, get_args(plain)[0]) for item in value)
-    if Form.URL in rules:
+    if Form.URL in rules and value:
         return _hidden_url(value, secret=SECRET in rules)
-    return _HIDDEN if SECRET in rules else value
+    return _HIDDEN if SECRET in rules and value else value
 
 
 def _hidden_url(text: str, *, secret: bool) -> str:

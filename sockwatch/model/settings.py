@@ -135,8 +135,10 @@ class WebhookSink:
 
     type: ClassVar[str] = "webhook"
 
-    url: Annotated[Url, SECRET] = field(metadata=_example("https://hooks.example.com/tcp"))
-    """Where to, http or https."""
+    url: Annotated[Url, SECRET] = field(default="", metadata=_example("https://hooks.example.com/tcp"))
+    """Where to, http or https; it or `url_file` must be set."""
+    url_file: Path = ""
+    """A file with the URL instead, where that is a secret; read before each request."""
     timeout: Seconds = 10.0
     """How long one request may take."""
     send_resolved: bool = True

@@ -51,6 +51,21 @@ def test_a_wrong_file_is_told_and_the_answer_is_no(run: Run, config: Callable[[s
     assert run("config", "show", "--config", path)[0] == 3
 
 
+def test_check_looks_at_the_sinks_too(run: Run, config: Callable[[str], str]) -> None:
+    sinks = (
+        '[sinks.hook]\ntype = "exec"\ncommand = ["/no/such/hook"]\n[sinks.chat]\ntype = "webhook"\n'
+        '[sinks.odd]\ntype = "webhook"\nurl = "http://a..b/"\n[sinks.right]\ntype = "webhook"\nurl = "http://a/"\n'
+    )
+    path = config(sinks)
+    code, out, err = run("config", "check", "--config", path)
+    assert (code, err) == (1, "")
+    assert out.splitlines() == [
+        f"{path}: sinks.hook.command: /no/such/hook: No such file or directory",
+        f"{path}: sinks.chat.url: one of url and url_file must be set",
+        f"{path}: sinks.odd.url: not a URL: no host has such a name",
+    ]
+
+
 def test_a_file_that_cannot_be_read_is_no_answer(run: Run, tmp_path: Path) -> None:
     assert run("config", "check", "--config", str(tmp_path / "none.toml"))[0] == 3
 

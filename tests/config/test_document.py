@@ -115,6 +115,6 @@ def test_any_text_is_written_as_toml_reads_it(text: str) -> None:
 def test_a_sink_needs_what_has_no_default() -> None:
     assert [[f.name for f in fields(kind) if is_required(f)] for kind in get_args(Sink)] == [
         ["command"],
-        ["url"],
+        [],  # url or url_file
         ["urls"],
     ]

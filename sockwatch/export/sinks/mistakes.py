@@ -25,7 +25,9 @@ def _mistakes(sink: Sink) -> Iterator[tuple[str, str]]:
             except UsageError as refusal:
                 yield "command", str(refusal)
         case WebhookSink():
-            yield from _wrong_urls("url", (sink.url,))
+            if bool(sink.url) is bool(sink.url_file):
+                yield "url", "one of url and url_file must be set"
+            yield from _wrong_urls("url", (sink.url,) if sink.url else ())
         case AlertmanagerSink():
             yield from _wrong_urls("urls", sink.urls)
             for label in sorted(OWN_LABELS & sink.labels.keys()):

@@ -13,6 +13,7 @@ def test_what_is_right() -> None:
     sinks: dict[str, Sink] = {
         "script": ExecSink(command=("/bin/sh", "-c", "exit 1")),
         "chat": WebhookSink(url="https://hooks.example.com/tcp"),
+        "pager": WebhookSink(url_file="/run/credentials/sockwatch.service/pager.url"),
         "am": AlertmanagerSink(urls=("http://[::1]:9093/prefix",), labels={"rack": "7"}),
     }
     assert not [*mistakes(sinks)]
@@ -25,11 +26,15 @@ def test_every_mistake_is_told_at_once_and_no_secret(tmp_path: Path) -> None:
     sinks: dict[str, Sink] = {
         "script": ExecSink(command=(str(program),)),
         "chat": WebhookSink(url="gopher://hush@a/"),
+        "both": WebhookSink(url="http://a/", url_file="/a"),
+        "none": WebhookSink(),
         "am": AlertmanagerSink(urls=("http://a", "http://hush:x:y"), labels={"severity": "a", "host": "b", "c": "d"}),
     }
     told = [
         f"sinks.script.command: {program}: others may write to it (mode 0777)",
         "sinks.chat.url: not a URL for http or https",
+        "sinks.both.url: one of url and url_file must be set",
+        "sinks.none.url: one of url and url_file must be set",
         "sinks.am.urls: not a URL",
         "sinks.am.labels.host: sockwatch sets this label itself",
         "sinks.am.labels.severity: sockwatch sets this label itself",

@@ -1,9 +1,10 @@
 from dataclasses import replace
+from pathlib import Path
 
 from sinks import FakeClock, WebReceiver, alert, over
 from sockwatch.export.sinks.labels import fingerprint
 from sockwatch.export.sinks.notice import notice_of
-from sockwatch.export.sinks.outcome import Result
+from sockwatch.export.sinks.outcome import Reason, Result
 from sockwatch.export.sinks.webhook import Webhook, message
 from sockwatch.model.alert import AlertIdentity
 from sockwatch.model.settings import WebhookSink
@@ -71,3 +72,33 @@ def test_it_is_posted(receiver: WebReceiver, clock: FakeClock) -> None:
     assert webhook.deliver([notice_of(alert())]).result is Result.DELIVERED
     assert receiver.posts[0].body == message("chat", [notice_of(alert())], "web1")
     assert receiver.posts[0].headers["X-Key"] == "hush"
+
+
+def test_the_url_is_read_from_its_file_before_each_request_and_never_told(
+    receiver: WebReceiver, clock: FakeClock, tmp_path: Path
+) -> None:
+    file = tmp_path / "chat.url"
+    webhook = Webhook("chat", WebhookSink(url_file=str(file)), host="web1", clock=clock)
+    told = [notice_of(alert())]
+    assert webhook.deliver(told).detail == f"{file}: No such file or directory"
+    for text in ("hush", "http://hush\nhush", "http://hush:x:y/", "http://a..hush/", "\xff", ""):
+        file.write_text(text)
+        outcome = webhook.deliver(told)
+        assert (outcome.result, outcome.reason) == (Result.FAILED, Reason.TOKEN), text
+        assert outcome.detail.startswith(f"{file}: no")
+        assert "hush" not in outcome.detail
+    for path in ("/one", "/two"):
+        file.write_text(f"{receiver.url.removesuffix('/')}{path}\n")
+        assert webhook.deliver(told).result is Result.DELIVERED
+    assert [post.path[-4:] for post in receiver.posts] == ["/one", "/two"]
+
+
+def test_one_that_was_aborted_before_it_knew_its_url_sends_nothing(
+    receiver: WebReceiver, clock: FakeClock, tmp_path: Path
+) -> None:
+    file = tmp_path / "chat.url"
+    file.write_text(receiver.url)
+    webhook = Webhook("chat", WebhookSink(url_file=str(file)), host="web1", clock=clock)
+    webhook.abort()
+    assert webhook.deliver([notice_of(alert())]).reason is Reason.STOPPED
+    assert receiver.posts == []
