@@ -48,3 +48,19 @@ class Looker:
     def only(self) -> Alert:
         (alert,) = self.last.alerts
         return alert
+
+
+def firing(looker: Looker, *findings: Finding) -> Looker:
+    """Four looks: it has been there for 30 s, and everybody was told."""
+    for _ in range(4):
+        looker.see(*findings)
+    return looker
+
+
+def gone(looker: Looker, looks: int, *findings: Finding) -> list[str]:
+    """Everything that is told in so many looks."""
+    return [line for _ in range(looks) for line in looker.see(*findings)]
+
+
+def book(**fields: Any) -> Looker:
+    return Looker(book=AlertBook(AlertSettings(**fields)))
