@@ -143,10 +143,11 @@ class Walk:
             self._forget(pid)
             del self._folders[pid]
             return True
+        # What was read of it at an earlier look, and not verified at this one for want of time.
+        unsure = pid in self._unsure and before is not None and before.resume_at is not None
         self._keep(pid, self._fit(reading, wanted))
         self._unsure.discard(pid)
-        resumed = before is not None and before.resume_at is not None  # a part was read at an earlier look
-        if resumed and self._verify(pid, wanted, lambda: now() > deadline) is not None:
+        if unsure and self._verify(pid, wanted, lambda: now() > deadline) is not None:
             self._unsure.add(pid)
             return False
         if missing and pid in self._readings:

@@ -23,6 +23,8 @@ from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State
 
 ROUNDS = 1000
+EACH = 10
+"""Of so many processes one is looked for: a look over all of a busy host takes longer than they do."""
 PROC = Path("/proc")
 HOSTILE = (
     b'a\nb"} 1',
@@ -45,13 +47,24 @@ print(*(os.fstat(each.fileno()).st_ino for each in (listener, *clients, *accepte
 sys.stdin.read()
 """
 CHURN = """
-import ctypes, os, sys
+import ctypes, os, socket, sys
 ctypes.CDLL(None).prctl(15, b"churner")
 for _ in range(int(sys.argv[1])):
     child = os.fork()
     if not child:
+        own = socket.socket()
+        ctypes.CDLL(None).prctl(15, b"owns-%d" % os.fstat(own.fileno()).st_ino)
+        os.write(1, b"%d\\n" % os.fstat(own.fileno()).st_ino)
+        sys.stdin.buffer.raw.read(1)
         os._exit(0)
     os.waitpid(child, 0)
+"""
+END_MAIN_THREAD = """
+import ctypes, os, socket, sys, threading
+only = socket.socket()
+print(os.fstat(only.fileno()).st_ino, flush=True)
+threading.Thread(target=sys.stdin.read).start()
+ctypes.CDLL(None).pthread_exit(None)
 """
 OPEN_ONE_MORE = """
 import signal, socket, sys
@@ -169,20 +182,47 @@ def test_a_hostile_name_names_its_own_process_and_nothing_else(name: bytes) -> N
     assert gaps == ()
 
 
+def test_a_process_whose_main_thread_has_ended_still_holds_its_sockets() -> None:
+    with holder(END_MAIN_THREAD) as (pid, inodes):
+        until = SystemClock().monotonic() + 60
+        while ") Z " not in Path(f"/proc/{pid}/stat").read_text():
+            assert SystemClock().monotonic() < until
+        finder = OwnerFinder(clock=SystemClock(), budget=60)
+        for _ in range(2):
+            found, gaps = finder.find(suspects(*inodes))
+            assert ([p.pid for p in found.processes], gaps) == ([pid], ())
+
+
 def test_processes_that_come_and_go_are_never_taken_for_one_another() -> None:
-    """A child makes a thousand children, one after the other, all of which inherit a socket of ours and end at once."""
+    """A child makes a thousand children, one after the other, each with a socket of ours and one of its own.
+
+    The name of each says which is its own. It is looked for while it is there, and while it ends and the next comes.
+    """
     finder = OwnerFinder(clock=SystemClock(), budget=60)
     mine = os.getpid()
-    names: set[str] = set()
+    named = 0
     with socket.socket() as ours:
-        table = suspects(os.fstat(ours.fileno()).st_ino)
-        churner = subprocess.Popen([sys.executable, "-c", CHURN, str(ROUNDS)], pass_fds=[ours.fileno()])
+        shared = os.fstat(ours.fileno()).st_ino
+        command = [sys.executable, "-c", CHURN, str(ROUNDS)]
+        churner = subprocess.Popen(command, pass_fds=[ours.fileno()], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         with churner:
-            while churner.poll() is None:
-                found, _ = finder.find(table)
-                assert found.holders(table)[0].pid == mine
-                names.update(process.name for process in found.processes[1:])
+            assert churner.stdin is not None
+            assert churner.stdout is not None
+            for number in range(ROUNDS):
+                own = int(churner.stdout.readline())
+                if number % EACH == 0:
+                    [holder_of_own] = finder.find(suspects(own))[0].processes
+                    assert holder_of_own.name == f"owns-{own}"
+                churner.stdin.write(b".")
+                churner.stdin.flush()
+                if number % EACH == 0:
+                    table = suspects(shared, own)
+                    found, _ = finder.find(table)
+                    assert found.holders(table)[0].pid == mine
+                    wrong = {p.name for p in found.holders(suspects(own))} - {f"owns-{own}"}
+                    assert not wrong
+                    named += 1
         assert churner.returncode == 0
-        assert names - {"python", Path(sys.executable).name} <= {"churner"}
-        assert [process.pid for process in finder.find(table)[0].processes] == [mine]
-    assert finder.find(table)[0].processes == ()
+        assert named == ROUNDS // EACH
+        assert [process.pid for process in finder.find(suspects(shared))[0].processes] == [mine]
+    assert finder.find(suspects(shared))[0].processes == ()
