@@ -10,7 +10,6 @@ from sockwatch.clock import Clock
 from sockwatch.daemon.health import Health
 from sockwatch.daemon.poller import Poller, Setup
 from sockwatch.daemon.schedule import Schedule
-from sockwatch.errors import UsageError
 from sockwatch.export.web.published import Published
 
 LONGEST_WAIT = 5.0
@@ -57,7 +56,7 @@ class Collector(Thread):
         self._wake.set()
 
     def go_on_with(self, setup: Setup) -> "Future[None]":
-        """Use these settings from the next poll on; the result comes when they are in use."""
+        """Use these settings from the next poll on; the result comes when they are in use, or what they failed of."""
         done: Future[None] = Future()
         with self._lock:
             self._asked.append((setup, done))
@@ -94,7 +93,7 @@ class Collector(Thread):
         for setup, done in asked:
             try:
                 self._poller.go_on_with(setup)
-            except UsageError as error:
+            except Exception as error:  # noqa: BLE001 - whoever asked gets it, and looks go on
                 done.set_exception(error)
                 continue
             self._schedule.change(setup.settings.poll.interval, self._clock.monotonic())

@@ -26,6 +26,7 @@ class Part(StrEnum):
     METRICS = "metrics"
     HISTORY = "history"
     SERVER = "server"
+    RELOAD = "reload"
 
 
 class Health:

@@ -5,7 +5,9 @@ import gc
 import logging
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +31,10 @@ STOPPED, BROKEN, COULD_NOT = 0, 1, 3
 LOOK_SECONDS = 5.0
 """How long a poll that is under way may still take at the end."""
 SEND_SECONDS = 8.0
-"""And after that hooks and requests of sinks; together half of the unit's TimeoutStopSec at most."""
+"""And after that hooks and requests of sinks; with the last writes half of the unit's TimeoutStopSec at most."""
+_IDLE_SECONDS = 0.5
+"""How long a thread that reads the history and has nothing to do may take to end."""
+_READER = "reader"
 _PINGS = 4
 """In the watchdog's time, so that one may be left out."""
 
@@ -55,6 +60,8 @@ class Daemon:
     def __init__(self, setup: Setup, around: Surroundings) -> None:
         self._around = around
         self._loop = asyncio.get_running_loop()
+        self._readers = ThreadPoolExecutor(thread_name_prefix=_READER)
+        self._loop.set_default_executor(self._readers)  # for asyncio.to_thread()
         self._stop = asyncio.Event()
         self._told = self._ending = False
         self._reload = asyncio.Event()
@@ -113,8 +120,8 @@ class Daemon:
 
     @property
     def stuck(self) -> bool:
-        """Whether the thread that looks did not end: only the end of the process ends it."""
-        return self._collector.is_alive()
+        """Whether a thread that looks or reads did not end: only the end of the process ends it."""
+        return self._collector.is_alive() or bool(_readers())
 
     def _announce(self, addresses: Iterable[str]) -> None:
         for address in addresses:
@@ -131,11 +138,16 @@ class Daemon:
         self._around.manager.stopping()
         _log.info("stopping")
         self._collector.stop()
-        await asyncio.gather(asyncio.to_thread(self._end_polling), self._web.stop())
+        with ThreadPoolExecutor(1) as ending:  # readers that hang may have taken all other threads
+            await asyncio.gather(self._loop.run_in_executor(ending, self._end_polling), self._web.stop())
+        self._readers.shutdown(wait=False, cancel_futures=True)
+        left = _readers()
+        for reader in left:
+            reader.join(_IDLE_SECONDS / len(left))
 
     def _end_polling(self) -> None:
         self._collector.join(LOOK_SECONDS)
-        if self.stuck:
+        if self._collector.is_alive():
             _log.warning("a look hangs and is left behind")
         self._poller.stop(SEND_SECONDS)
 
@@ -186,15 +198,23 @@ class Daemon:
             except UsageError as error:
                 self._around.health.reload_successful = False
                 log_mistakes(error, "not reloaded: ")
+            except Exception as error:  # noqa: BLE001 - a reload must not end the watching; logged and counted
+                self._around.health.reload_successful = False
+                self._around.health.broke(Part.RELOAD, error)
             else:
+                self._around.health.works(Part.RELOAD)
                 self._around.health.reload_successful = True
                 self._around.health.reloaded = self._around.clock.unixtime()
                 _log.info("reloaded")
             self._around.manager.ready()
 
     async def _use(self, setup: Setup) -> None:
-        """Everything from this setup, or, where it raises UsageError, nothing."""
+        """Everything from this setup, or, where it raises an error, nothing."""
         before = self._web.addresses
         async with self._web.change(setup.settings.web):
             await asyncio.wrap_future(self._collector.go_on_with(setup))
         self._announce([address for address in self._web.addresses if address not in before])
+
+
+def _readers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith(_READER)]

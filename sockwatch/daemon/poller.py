@@ -94,13 +94,15 @@ class Poller:
 
         Raises UsageError, and then goes on with the old ones.
         """
+        source = self._source
+        if setup.settings.poll.namespaces != self._setup.settings.poll.namespaces:
+            source = self._source_of(setup.settings.poll.namespaces)
         try:
             self._dispatcher.configure(setup.settings.sinks)
         except ValueError as error:
             raise UsageError(f"[sinks] {error}") from None
-        if setup.settings.poll.namespaces != self._setup.settings.poll.namespaces:
-            self._source = self._source_of(setup.settings.poll.namespaces)
-        self._pipeline.go_on_with(self._source, _watched(setup), setup.settings.poll)
+        self._source = source
+        self._pipeline.go_on_with(source, _watched(setup), setup.settings.poll)
         self._book.configure(setup.settings.alerts)
         if self._store is not None:
             self._store.configure(setup.settings.history)

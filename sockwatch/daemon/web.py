@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from prometheus_client.core import Metric
 
 from sockwatch.clock import Clock
-from sockwatch.errors import UsageError
 from sockwatch.export.history.reader import History
+from sockwatch.export.web.counts import Counts
 from sockwatch.export.web.listening import listen
 from sockwatch.export.web.live import Live
 from sockwatch.export.web.published import LastPublished
@@ -41,6 +41,7 @@ class Web:
         self._clock = clock
         self._inherited = tuple(inherited)
         self._settings = settings
+        self._counts = Counts()
         self._sockets: dict[str, list[socket.socket]] = {}
         self._listen(settings.listen)
         self._server = self._serve(settings)
@@ -56,7 +57,10 @@ class Web:
 
     @asynccontextmanager
     async def change(self, settings: WebSettings) -> AsyncIterator[None]:
-        """Use these settings if the block succeeds. Raises as the constructor does; then everything is as it was."""
+        """Use these settings if the block succeeds; after any error everything is as it was.
+
+        Raises as the constructor does.
+        """
         if settings == self._settings:
             yield
             return
@@ -65,10 +69,10 @@ class Web:
             server = self._serve(settings)
             try:
                 yield
-            except UsageError:
+            except BaseException:
                 await server.stop(0)
                 raise
-        except UsageError:
+        except BaseException:
             self._close(opened)
             raise
         old, self._server, self._settings = self._server, server, settings
@@ -99,7 +103,7 @@ class Web:
                 if address not in self._sockets:
                     self._sockets[address] = listen([address])
                     new.append(address)
-        except UsageError:
+        except BaseException:
             self._close(new)
             raise
         return new
@@ -114,8 +118,8 @@ class Web:
         every = self._inherited or [s for address in dict.fromkeys(settings.listen) for s in self._sockets[address]]
         copies = [listener.dup() for listener in every]
         try:
-            return WebServer(self._site, settings, clock=self._clock, sockets=copies)
-        except UsageError:
+            return WebServer(self._site, settings, clock=self._clock, counts=self._counts, sockets=copies)
+        except BaseException:
             for copy in copies:
                 copy.close()
             raise

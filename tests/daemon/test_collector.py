@@ -9,6 +9,7 @@ import pytest
 from daemon.sources import Looks, SteppedClock, health, leaking, poller, setup
 from sockwatch.clock import Clock, SystemClock
 from sockwatch.daemon.collector import Collector
+from sockwatch.daemon.poller import Poller
 from sockwatch.errors import UsageError
 from sockwatch.export.web.published import Published
 from sockwatch.model.settings import DaemonSettings, PollSettings, WebhookSink
@@ -139,3 +140,19 @@ def test_settings_that_cannot_be_used_are_refused_and_the_polls_go_on(often: Run
     with pytest.raises(UsageError):
         use(often, DaemonSettings(sinks={"x": WebhookSink(url="ftp://x")}))
     assert often.poll().poll.success
+
+
+def test_settings_that_break_something_are_told_to_who_gave_them_and_the_polls_go_on(
+    often: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    often.poll()
+    with monkeypatch.context() as patched:
+        patched.setattr(Poller, "go_on_with", broken)
+        with pytest.raises(ZeroDivisionError):
+            use(often, DaemonSettings())
+    use(often, DaemonSettings(poll=PollSettings(interval=0.01)))
+    often.poll()
+    assert often.collector.is_alive()

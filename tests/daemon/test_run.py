@@ -1,6 +1,7 @@
 """`sockwatch run` as a real process."""
 
 import json
+import os
 import signal
 import socket
 import urllib.request
@@ -120,6 +121,63 @@ def test_another_address_after_a_reload(tmp_path: Path) -> None:
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((host, int(port)), timeout=SECONDS)
         assert daemon.end() == 0
+
+
+BREAKING = """
+import os, sys
+from daemon.sources import Looks, leaking, setup
+from sockwatch.clock import SystemClock
+from sockwatch.daemon.start import run_daemon
+from sockwatch.model.settings import DaemonSettings, PollSettings, WebSettings
+
+settings = DaemonSettings(
+    web=WebSettings(listen=("127.0.0.1:0",)), poll=PollSettings(interval=0.1, cpu_share=1.0)
+)
+times = iter(range(9))
+def load():
+    if next(times) % 2:
+        raise ZeroDivisionError("surprise")
+    return setup(settings)
+
+looks = Looks(leaking())
+sys.exit(run_daemon(load, lambda _: looks, environment=os.environ, clock=SystemClock()))
+"""
+
+
+def test_a_reload_that_breaks_is_counted_and_ends_nothing(tmp_path: Path) -> None:
+    with Running(tmp_path, words=("-c", BREAKING)) as daemon:
+        daemon.until_ready()
+        broken = 'sockwatch_internal_errors_total{part="reload"}'
+        successful = "sockwatch_config_last_reload_successful"
+        daemon.send(signal.SIGHUP)
+        daemon.until(lambda: daemon.metrics()[broken] == 1, "the count")
+        assert daemon.metrics()[successful] == 0
+        daemon.send(signal.SIGHUP)
+        daemon.until(lambda: daemon.metrics()[successful] == 1, "another reload")
+        assert daemon.end() == 0
+
+
+def test_a_history_that_hangs_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    kept = tmp_path / "sockwatch" / "history.db"
+    with Running(tmp_path) as daemon:
+        daemon.until_ready()
+        daemon.until(lambda: daemon.metrics()["sockwatch_history_bytes"] > 0, "the history")
+
+        def threads() -> int:
+            return len([*Path(f"/proc/{daemon.process.pid}/task").iterdir()])
+
+        before = threads()
+        kept.unlink()  # the daemon has it open
+        os.mkfifo(kept)
+        host, port = daemon.address.split(":")
+        asking = [socket.create_connection((host, int(port)), timeout=SECONDS) for _ in range(40)]
+        for client in asking:  # more than there are threads
+            client.sendall(b"GET /api/v1/history HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+
+        daemon.until(lambda: threads() >= before + 5, "readers that hang")
+        assert daemon.end() == 0
+        for client in asking:
+            client.close()
 
 
 def test_a_look_that_hangs_does_not_hold_up_the_end(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ class WebServer:
     """Serves a site. `start` and everything after it belong to the thread of the running event loop; `metrics` to any.
 
     `sockets` already listen, as the service manager hands them over; with them the settings' addresses are unused.
+    `counts` go on from a server before this one.
     Raises UsageError where it cannot listen; ConfigError where the web config file is wrong.
     """
 
@@ -51,12 +52,13 @@ class WebServer:
         *,
         clock: Clock,
         sockets: Sequence[socket.socket] = (),
+        counts: Counts | None = None,
         limits: Limits = Limits(),  # noqa: B008 - it is frozen
     ) -> None:
         self._clock = clock
         self._limits = _limits(settings, limits)
         self._file = _file(settings, clock)
-        self._counts = Counts()
+        self._counts = counts or Counts()
         self._gate = Gate(
             site,
             hosts=Hosts(settings.hosts),
@@ -111,7 +113,7 @@ class WebServer:
         """Stop accepting, let answers that are under way end, and after so many seconds close all that is left."""
         while self._listeners:
             listener = self._listeners.pop()
-            self._loop.remove_reader(listener)
+            asyncio.get_running_loop().remove_reader(listener)  # it may never have been started
             listener.close()
         for pause in self._pauses.values():
             pause.cancel()
