@@ -4,6 +4,8 @@ import re
 import subprocess
 from collections.abc import Iterable, Mapping
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -16,10 +18,13 @@ from sockwatch.__main__ import main
 from sockwatch.clock import SystemClock
 from sockwatch.daemon.health import Health
 from sockwatch.diagnose.registry import codes
+from sockwatch.export.alerts.book import AlertBook
+from sockwatch.export.history.store import Store
 from sockwatch.export.metrics.page import render
 from sockwatch.export.sinks.dispatcher import Dispatcher
+from sockwatch.export.web.web_config_file import WebConfigFile
 from sockwatch.model.alert import BLIND
-from sockwatch.model.settings import MetricsSettings, WebhookSink
+from sockwatch.model.settings import AlertSettings, HistorySettings, MetricsSettings, WebhookSink
 
 FOLDER = ROOT / "prometheus"
 GROUPS = yaml.safe_load((FOLDER / "sockwatch.rules.yml").read_text(encoding="utf-8"))["groups"]
@@ -40,9 +45,18 @@ def labels_of(metrics: Iterable[Metric]) -> dict[str, set[str]]:
 def exported() -> Mapping[str, set[str]]:
     """The labels of every metric, as they are rendered."""
     page = families(render(rich(), MetricsSettings())).values()
-    health = Health(capabilities=None, state_usable=True, reloaded=0.0).metrics()
-    sinks = Dispatcher({"pager": WebhookSink(url="http://127.0.0.1:1")}, None, SystemClock()).metrics()
-    return labels_of(page) | labels_of(health) | labels_of(sinks) | UP
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "web.yml").touch(0o600)
+        daemon = (
+            Health(capabilities=None, state_usable=True, reloaded=0.0),
+            Dispatcher({"pager": WebhookSink(url="http://127.0.0.1:1")}, folder, SystemClock()),
+            AlertBook(AlertSettings(), folder / "alerts.json"),
+            Store(folder / "history.db", HistorySettings()),
+            WebConfigFile(folder / "web.yml", clock=SystemClock()),
+        )
+        own = labels_of(metric for part in daemon for metric in part.metrics())
+    return labels_of(page) | own | UP
 
 
 def run(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
