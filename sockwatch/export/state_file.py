@@ -86,9 +86,16 @@ class StateFile:
             os.close(folder)
 
     def _check(self, status: os.stat_result) -> None:
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError("it is no regular file")
-        if status.st_uid != os.geteuid() or status.st_nlink != 1 or status.st_mode & _OTHERS_WRITE:
-            raise ValueError("it belongs to others, others may write it, or it has a second name")
+        if (why := foreign(status)) is not None:
+            raise ValueError(why)
         if status.st_size > self._most_bytes:
             raise ValueError(f"it is larger than {self._most_bytes} bytes")
+
+
+def foreign(status: os.stat_result) -> str | None:
+    """Why a file in the state directory is not one that only we write, if so."""
+    if not stat.S_ISREG(status.st_mode):
+        return "it is no regular file"
+    if status.st_uid != os.geteuid() or status.st_nlink != 1 or status.st_mode & _OTHERS_WRITE:
+        return "it belongs to others, others may write it, or it has a second name"
+    return None

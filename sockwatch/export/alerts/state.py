@@ -1,53 +1,30 @@
 """What a restart must know of the alerts, as bytes. Keys may be added within a version; unknown ones are ignored."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import msgspec
 
-from sockwatch.export.alerts.tracked import Memory, Tracked
+from sockwatch.export.alerts.tracked import Kept, Memory, Tracked
 from sockwatch.export.alerts.transitions import MOST_ALERTS
-from sockwatch.model.alert import AlertIdentity, AlertState
-from sockwatch.model.finding import Severity
 
 VERSION = 1
 MOST_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Entry:
-    identity: AlertIdentity
-    state: AlertState
-    severity: Severity
-    worst: Severity
-    summary: str
-    cause: str
-    remedies: tuple[str, ...]
-    count: int
-    began: float
-    fired: float | None = None
-    present: float = 0.0
-    away: float = 0.0
-    told: Severity | None = None
-    told_ago: float = 0.0
-    inhibited_by: AlertIdentity | None = None
-    wait: float = 0.0
-    hidden: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _State:
     version: int
-    alerts: tuple[_Entry, ...]
+    alerts: tuple[Kept, ...]
     failures: int = 0
 
 
-_FIELDS = tuple(_Entry.__dataclass_fields__)
+_FIELDS = tuple(field.name for field in fields(Kept))
 
 
 def encode(memory: Memory) -> bytes:
     """The file's content."""
-    alerts = tuple(_Entry(**{name: getattr(one, name) for name in _FIELDS}) for one in memory.alerts.values())
+    alerts = tuple(Kept(**{name: getattr(one, name) for name in _FIELDS}) for one in memory.alerts.values())
     return msgspec.json.encode(_State(version=VERSION, alerts=alerts, failures=memory.failures))
 
 

@@ -22,8 +22,8 @@ class Presence(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tracked:
-    """One alert with its timers, in seconds. Wall times (began, fired) are for people."""
+class Kept:
+    """Of an alert what outlives the daemon, with its timers, in seconds. Wall times (began, fired) are for people."""
 
     identity: AlertIdentity
     state: AlertState
@@ -49,6 +49,12 @@ class Tracked:
     """How long it must still be there, once nothing explains it any more, before somebody is told."""
     hidden: int = 0
     """How many namespaces were hidden from the look that saw it last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tracked(Kept):
+    """One alert."""
+
     presence: Presence = Presence.UNKNOWN
     finding: Finding | None = None
 

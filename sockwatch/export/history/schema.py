@@ -2,11 +2,12 @@
 
 import os
 import sqlite3
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
+
+from sockwatch.export.state_file import foreign
 
 VERSION = 1
 APPLICATION_ID = 0x736F636B  # "sock"
@@ -38,8 +39,6 @@ CREATE INDEX events_by_episode ON events (episode);
 CREATE INDEX events_by_time ON events (time);
 """
 
-_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-
 
 class ForeignError(Exception):
     """The file is not a store that this release can go on with; the message says why."""
@@ -55,7 +54,8 @@ def open_writer(path: Path, *, most_bytes: int) -> sqlite3.Connection:
         # Made here, so that it and what SQLite puts beside it are for its owner only.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
     except FileExistsError:
-        _check(path)
+        if (why := foreign(path.lstat())) is not None:
+            raise ForeignError(why) from None
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
     try:
         _prepare(connection, most_bytes)
@@ -143,14 +143,6 @@ def _check_version(connection: sqlite3.Connection) -> None:
         raise ForeignError("it is no history of sockwatch")
     if version != VERSION:
         raise ForeignError(f"it has version {version}, and this release reads {VERSION}")
-
-
-def _check(path: Path) -> None:
-    status = path.lstat()
-    if not stat.S_ISREG(status.st_mode):
-        raise ForeignError("it is no regular file")
-    if status.st_uid != os.geteuid() or status.st_nlink != 1 or status.st_mode & _OTHERS_WRITE:
-        raise ForeignError("it belongs to others, others may write it, or it has a second name")
 
 
 def _uri(path: Path, how: str) -> str:

@@ -220,26 +220,26 @@ def test_a_refusal_is_counted_once(receiver: WebReceiver, clock: FakeClock) -> N
 
 def test_what_is_accepted_while_a_look_comes_is_accepted(clock: FakeClock) -> None:
     def meanwhile(connection: socket.socket) -> None:
-        take(one, alert(summary="24 now"))
+        take(posting, alert(summary="24 now"))
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
     with WebReceiver(script=meanwhile) as receiver:
-        one = alertmanager(f"http://127.0.0.1:{receiver.port}", clock)
-        take(one, alert())
-        run(one)
-    assert one.pending == 0
+        posting = alertmanager(f"http://127.0.0.1:{receiver.port}", clock)
+        take(posting, alert())
+        run(posting)
+    assert posting.pending == 0
 
 
 def test_what_is_over_while_it_is_posted_is_not_accepted(clock: FakeClock) -> None:
     def meanwhile(connection: socket.socket) -> None:
-        take(one, over())
+        take(posting, over())
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
     with WebReceiver(script=meanwhile) as receiver:
-        one = alertmanager(f"http://127.0.0.1:{receiver.port}", clock)
-        take(one, alert())
-        one.turn()
-        assert one.pending == 1
+        posting = alertmanager(f"http://127.0.0.1:{receiver.port}", clock)
+        take(posting, alert())
+        posting.turn()
+        assert posting.pending == 1
 
 
 def test_a_wrong_token_is_not_the_alerts_fault(receiver: WebReceiver, one: Alertmanager, clock: FakeClock) -> None:
