@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 from sockwatch.model.printable import printable
@@ -85,19 +86,23 @@ class _Path:
 
 @lru_cache(maxsize=128)
 def parse_cgroup(text: str) -> Cgroup:
-    """What /proc/PID/cgroup tells, None for what it does not; each from the first hierarchy that tells it.
+    """What /proc/PID/cgroup tells, None for what it does not; all from one hierarchy, as each has a tree of its own.
 
-    These are version 2, then systemd's own of version 1, then the others.
+    It is the first that tells a container, else a unit: version 2, then systemd's own of version 1, then the others.
     """
     paths = [_split(path) for path in _order_paths(text)]
-    unit = next(filter(None, (path.unit() for path in paths)), (None, None))
-    container = next(filter(None, (path.container() for path in paths)), (None, None))
+    told = next(
+        chain((path for path in paths if path.container()), (path for path in paths if path.unit()), paths),
+        _Path(parts=()),
+    )
+    unit = told.unit() or (None, None)
+    container = told.container() or (None, None)
     return Cgroup(
         unit=_clean(unit[0]),
         unit_manager=unit[1],
         container=_clean(container[0]),
         runtime=container[1],
-        pod=next(filter(None, (path.pod() for path in paths)), None),
+        pod=told.pod(),
     )
 
 

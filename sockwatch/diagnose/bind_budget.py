@@ -160,7 +160,8 @@ def _seen_to_bind(window: Window, netns: int, users: SocketTable, choosable: Por
         return False
     every, now = window.previous.sockets, window.sockets
     before = every.take((every.netns == number) & (every.src_hi == users.src_hi[0]) & (every.src_lo == users.src_lo[0]))
-    live = users.is_in_state(State.SYN_SENT, State.ESTABLISHED, State.CLOSE_WAIT)  # TIME_WAIT has a cookie of its own
+    # TIME_WAIT keeps its socket's cookie (inet_twsk_alloc): one that is new came and went since, and may be a peak's.
+    live = users.is_in_state(State.SYN_SENT, State.ESTABLISHED, State.CLOSE_WAIT)
     new = ~_mask(before.sport)[users.sport] | (live & ~np.isin(users.cookie, before.cookie))
     new &= ~is_first(users.sport, ends[0])
     first = choosable & is_first(np.arange(PORTS), ends[0])

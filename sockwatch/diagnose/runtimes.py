@@ -77,14 +77,15 @@ RUNTIMES = (
     Runtime(name=".NET", programs=re.compile(r"dotnet"), backlogs=((512, "Backlog of Kestrel's socket transport"),)),
 )
 _WORDS = 3
-"""Of the command line: `python3 -m gunicorn`, `/usr/bin/python3 /usr/bin/gunicorn`."""
+"""Of the command line of an interpreter: `python3 -m gunicorn`, `/usr/bin/python3 /usr/bin/gunicorn`."""
+_INTERPRETER = re.compile(r"(?:python|pypy|ruby)[0-9.]*")
 _TITLE = re.compile(r"[:\s]")
 
 
 def runtime_of(process: Process) -> Runtime | None:
     """What this process seems to be, by the last words of what it runs: gunicorn comes before the Python it is in."""
-    words = (process.command or "").split(" ")[:_WORDS]
-    names = {process.name, *(word.strip("'").rpartition("/")[2] for word in words)}
+    words = [word.strip("'").rpartition("/")[2] for word in (process.command or "").split(" ")[:_WORDS]]
+    names = {process.name, *(words if _INTERPRETER.fullmatch(words[0]) else words[:1])}
     titles = {_TITLE.split(name, maxsplit=1)[0] for name in names}  # `nginx: worker process`
     return next((r for r in RUNTIMES if any(r.programs.fullmatch(title) for title in titles)), None)
 

@@ -116,7 +116,7 @@ def test_a_path_tells_unit_container_runtime_and_pod(path: str, expected: Cgroup
         ("3:cpu:/wrong.slice\n1:name=systemd:/system.slice/a.service\n0::/\n", Cgroup(unit="a.service")),
         (
             f"5:memory:/docker/{ID}\n0::/system.slice/containerd.service\n",
-            Cgroup(unit="containerd.service", container=SHORT, runtime="docker"),
+            Cgroup(container=SHORT, runtime="docker"),
         ),
         ("0::/a.service\u20281:name=systemd:/b.service\n", Cgroup(unit="b.service")),
         ("garbage\n", Cgroup()),

@@ -30,6 +30,9 @@ AGES = dict.fromkeys(("last_ack_recv", "last_data_recv", "last_data_sent"), 100_
         ("etcd", "/usr/bin/etcd", "Go"),
         ("pythonista", "pythonista", None),
         ("orders-api", "/srv/orders-api --python", None),
+        ("ssh", "ssh web nginx", None),
+        ("tail", "tail -f node", None),
+        ("puma", "/usr/bin/ruby /usr/bin/puma -p 80", "Puma"),
         ("x", "' ", None),
     ],
 )
