@@ -15,7 +15,7 @@ POLL_SUCCESS = Family(
 )
 POLL_DURATION = Family(
     name="sockwatch_poll_duration_seconds",
-    meaning="How long the last poll took, from the look at the sockets to the verdict",
+    meaning="How long the last poll took, from the look at the sockets to the verdict; alerts and this page come after",
     source="CLOCK_BOOTTIME",
 )
 POLL_STAGE_DURATION = Family(
