@@ -52,6 +52,8 @@ class Census:
     udp: int
     used: int
     segments: int
+    open: int
+    """ESTABLISHED, and on some kernels CLOSE_WAIT: with any of them there are more than listeners for sure."""
 
     @classmethod
     def of(cls, counters: Mapping[str, int]) -> Self | None:
@@ -63,6 +65,7 @@ class Census:
                 udp=counters["sockstat.UDP.inuse"] + counters.get("sockstat.UDP6.inuse", 0),
                 used=counters["sockstat.sockets.used"],
                 segments=counters["Tcp.InSegs"],
+                open=counters.get("Tcp.CurrEstab", 0),
             )
         except KeyError:
             return None

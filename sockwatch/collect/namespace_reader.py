@@ -140,7 +140,7 @@ class NamespaceReader:
     def _dump(self, asks: Asks, census: Census | None, quiet_since: int | None, known: int) -> tuple[Dump, bool]:
         """The TCP sockets, and whether there are only listeners, or none; `known` sockets are in other tables."""
         few = census is not None and max(census.tcp, census.time_wait) < most_established(asks)
-        if census is None or census.allows_minisockets(quiet_since):
+        if census is None or census.open > 0 or census.allows_minisockets(quiet_since):
             return dump_sockets(asks, few=few), False
         listening, gaps = self._listen(asks) if census.tcp else (_EMPTY, [])
         if len(listening) != census.tcp:
