@@ -178,8 +178,9 @@ def compare_owners(rounds: int, processes: int, held: int) -> Iterable[Row]:
     turns = answer(sys.executable, "-m", "bench.owners", str(rounds), str(processes), str(held))
     ways = {name: [turn[name] for turn in turns] for name in turns[0]}
     there = f"{held:,} sockets of {processes:,} processes"
+    pids = f"read {there}, find the pid of each"
+    yield compare(pids, ways["pids"], "`psutil.net_connections()`, which gives the same", ways["psutil"], limit=0.5)
     first = f"read {there}, name who holds those of one service"
-    yield compare(first, ways["first"], "`psutil.net_connections()`, pids only", ways["psutil"], limit=0.5)
     yield compare(first, ways["first"], "`ss -Htanp`", ways["ss"])
     yield compare(first, ways["first"], "`lsof -nP -iTCP`", ways["lsof"])
     every = f"read {there}, name who holds each"

@@ -1,18 +1,21 @@
 """Run as a program: many processes hold many sockets; seconds of CPU time to name their holders, printed as JSON.
 
 All in a private network namespace. `first` reads every socket and names the holders of one service's, as the first look
-of a check does; `all` names those of all of them; `psutil` is psutil.net_connections(), which gives pids. `walk` is the
-part of `first` that is not reading the sockets, `steady` what the next look takes for the same when nothing changed,
-`new` when the service has opened a socket since. `ss` and `lsof` are whole programs, their start included.
+of a check does; `all` names those of all of them, with name, command line, user and cgroup. `pids` gives no more than
+the pid of each holder, as `psutil` does, psutil.net_connections(). `walk` is the part of `first` that is not reading
+the sockets, `steady` what the next look takes for the same when nothing changed, `new` when the service has opened a
+socket since. `ss` and `lsof` are whole programs, their start included.
 """
 
 import json
+import math
 import os
 import signal
 import socket
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Self
 
 import numpy as np
@@ -22,6 +25,7 @@ from bench.dump import seconds
 from sockwatch.clock import SystemClock
 from sockwatch.collect.dump import dump_sockets
 from sockwatch.collect.owners import OwnerFinder
+from sockwatch.collect.walk import Walk
 from sockwatch.lab.namespace import die_with_parent, enter_private_network
 from sockwatch.model.snapshot import Asks
 from sockwatch.model.sockets import SocketTable
@@ -116,6 +120,17 @@ def name_all() -> None:
         raise SystemExit(f"{len(owners.inodes)} of {len(sockets)} sockets have a known holder: {gaps}")
 
 
+def give_pids() -> None:
+    """The pid of every holder of every socket, as psutil does."""
+    wanted = np.unique(read().inode)
+    walk, now = Walk(Path("/proc")), SystemClock().monotonic
+    walk.begin(wanted, now, math.inf)
+    walk.go(wanted, set(wanted.tolist()), (), now, math.inf)
+    inodes, _ = walk.holders_of(wanted)
+    if len(np.unique(inodes)) != len(wanted):
+        raise SystemExit(f"{len(np.unique(inodes))} of {len(wanted)} sockets have a known holder")
+
+
 def run(command: tuple[str, ...]) -> None:
     """A program, into nothing."""
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
@@ -133,6 +148,7 @@ def measure(processes: Processes, pid: int, service: SocketTable) -> dict[str, f
     ways: dict[str, Callable[[], object]] = {
         "first": partial(name_service, service),
         "all": name_all,
+        "pids": give_pids,
         "psutil": partial(psutil.net_connections, "tcp"),
         "ss": partial(run, SS),
         "lsof": partial(run, LSOF),

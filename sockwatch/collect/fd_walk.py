@@ -4,8 +4,8 @@ Everything is read through a descriptor of the process's folder: that is of one 
 """
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -98,10 +98,10 @@ def _table(process: int, stat: Stat) -> str:
 def _read(
     folder: int, identity: Identity, turn: int, before: Reading | None, out_of_time: Callable[[], bool]
 ) -> Reading:
-    inodes: list[str] = []
-    fds: list[str] = []
+    inodes: list[int] = []
+    fds: list[int] = []
     start = before.resume_at if before is not None else None
-    resume_at, files, readlink = None, 0, os.readlink
+    resume_at, files = None, 0
     names = os.listdir(folder)
     if len(names) > _BATCH:
         names.sort(key=int)
@@ -113,21 +113,32 @@ def _read(
             break
         batch = names[at : at + _BATCH]
         files += len(batch)
-        for name in batch:
-            try:
-                link = readlink(name, dir_fd=folder)
-            except FileNotFoundError:  # closed meanwhile
-                continue
-            if link.startswith(_SOCKET):
-                inodes.append(link[_AT:-1])
-                fds.append(name)
+        links = _links(batch, folder)
+        inodes += [int(link[_AT:-1]) for link in links if link[:_AT] == _SOCKET]
+        fds += [int(name) for name, link in zip(batch, links, strict=True) if link[:_AT] == _SOCKET]
     # sock_diag gives the low 32 bits (inet_diag_msg, include/uapi/linux/inet_diag.h).
-    inode_column = np.array(list(map(int, inodes)), np.uint64).astype(np.uint32)
-    fd_column = np.array(list(map(int, fds)), np.int32)
+    inode_column = np.array(inodes, np.uint64).astype(np.uint32)
+    fd_column = np.array(fds, np.int32)
     if before is not None:
         inode_column = np.concatenate([before.inodes, inode_column])
         fd_column, files = np.concatenate([before.fds, fd_column]), before.files + files
     return Reading(identity=identity, turn=turn, inodes=inode_column, fds=fd_column, files=files, resume_at=resume_at)
+
+
+def _links(names: Sequence[str], folder: int) -> list[str]:
+    """What these files are links to; empty for one that was closed meanwhile."""
+    readlink = os.readlink
+    try:
+        return [readlink(name, dir_fd=folder) for name in names]
+    except FileNotFoundError:
+        return [_link(name, folder) for name in names]
+
+
+def _link(name: str, folder: int) -> str:
+    try:
+        return os.readlink(name, dir_fd=folder)
+    except FileNotFoundError:
+        return ""
 
 
 def verify(
@@ -158,10 +169,7 @@ def verify(
 
 def _inode(name: str, folder: int) -> int | None:
     """The inode of the socket that this is; None where it is none. Raises ProcessLookupError or PermissionError."""
-    try:
-        link = os.readlink(name, dir_fd=folder)
-    except FileNotFoundError:
-        return None
+    link = _link(name, folder)
     return int(link[_AT:-1]) & 0xFFFF_FFFF if link.startswith(_SOCKET) else None
 
 
@@ -174,14 +182,19 @@ def list_processes(proc: Path) -> dict[int, int]:
         return {int(entry.name): entry.inode() for entry in entries if entry.name.isdecimal()}
 
 
-@contextmanager
-def opened(path: str, folder: int | None = None) -> Iterator[int]:
-    """A folder as a file descriptor."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
+class opened:  # noqa: N801 - it is called as a function; contextlib's takes as long as the kernel here
+    """A folder as a file descriptor, which the end of `with` closes."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, path: str, folder: int | None = None) -> None:
+        self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)
+
+    def __enter__(self) -> int:
+        return self._fd
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
 
 
 def read_file(name: str, folder: int, most: int) -> bytes:
