@@ -320,7 +320,7 @@ def test_one_pass_over_few_sockets_brings_what_two_bring(netns: PrivateNetns, li
         states=frozenset({State.CLOSE_WAIT, State.LISTEN, State.FIN_WAIT_2}), details=frozenset({"skmem_rcvbuf"})
     )
     one, two = netns.run(look_at_few, asks, limit), netns.run(look, asks)
-    assert rows(one.sockets) == rows(two.sockets)
+    assert states(one.sockets) == states(two.sockets)
     assert one.gaps == two.gaps == ()
     assert one.lists_bound == two.lists_bound
     for state in State:
