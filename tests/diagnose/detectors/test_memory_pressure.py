@@ -147,3 +147,13 @@ def test_holders_are_looked_up_under_pressure_only() -> None:
     assert not len(DETECTOR.suspects(window(*rows, namespaces=[host(2000)]), DETECTOR.settings))
     suspects = DETECTOR.suspects(window(*rows, namespaces=[host(2001)]), DETECTOR.settings)
     assert (len(suspects), int(suspects.send_q.min())) == (1000, 100)
+
+
+def test_where_not_all_sockets_were_read_nobody_is_named_and_no_queue_summed() -> None:
+    waiting = socket(State.CLOSE_WAIT, "10.0.0.1:80", "10.0.0.7:1", inode=1, recv_q=7_000)
+    part = replace(host(2001), counted={State.ESTABLISHED: 5000})
+    seen = window(waiting, namespaces=[part], holders={1: [READER]})
+    [finding] = detect(seen)
+    assert finding.evidence == {"pages": 2001, "pressure_pages": 2000, "max_pages": 3000}
+    assert "ingest" not in finding.summary + finding.cause
+    assert DETECTOR.misses(seen)
