@@ -100,6 +100,8 @@ def count_unread(
     What was read is taken off `sockstat.TCP.tw` and `.TCP.inuse` (above); Tcp.CurrEstab has CLOSE_WAIT on some kernels
     and not on others (a46d0ea5c942). That was read a moment later: this may be off by what changed in between.
     """
+    if not states:
+        return {}
     census = Census.of(counters)
     minisockets = sockets.timer == Timer.TIME_WAIT
     half_closed = np.count_nonzero(minisockets & sockets.is_in_state(State.FIN_WAIT_2))
