@@ -31,7 +31,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
         type=namespace,
         default="current",
         metavar="WHICH",
-        help="current (default), all, a name in /run/netns, or a path such as /proc/PID/ns/net",
+        help="current (default), all, a name as reports give it, or a path such as /proc/PID/ns/net",
     )
     add("--redact", action="store_true", help="replace addresses and names, alike ones alike; verdicts stay the same")
     parser.set_defaults(run=run)

@@ -50,7 +50,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
         "--netns",
         type=namespace,
         metavar="WHICH",
-        help="current (default), all, a name in /run/netns, or a path such as /proc/PID/ns/net",
+        help="current (default), all, a name as reports give it, or a path such as /proc/PID/ns/net",
     )
     add("--config", type=Path, metavar="FILE", help=f"thresholds (default: {DEFAULT_CONFIG} if it exists)")
     parser.set_defaults(run=run)

@@ -35,7 +35,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
         "--netns",
         type=namespace,
         metavar="WHICH",
-        help="current (default), all, a name in /run/netns, or a path such as /proc/PID/ns/net",
+        help="current (default), all, a name as reports give it, or a path such as /proc/PID/ns/net",
     )
     add("--url", metavar="URL", help="ask a daemon instead, as http://127.0.0.1:10147")
     add("--ca-file", type=Path, metavar="FILE", help="certificates to trust instead of the system's, for https")
