@@ -21,10 +21,14 @@ class Columns:
     from here may be alive when rows are added; Python raises BufferError if one is.
     """
 
-    def __init__(self, types: Mapping[str, type[np.generic]]) -> None:
+    def __init__(self, types: Mapping[str, type[np.generic]], room: int = 0) -> None:
+        """With `room` for so many rows at least, which spares growing for those."""
         self._types = {name: np.dtype(kind) for name, kind in types.items()}
-        self._memory = {name: mmap(-1, PAGESIZE, MAP_PRIVATE | MAP_ANONYMOUS) for name in types}
-        self._room = PAGESIZE // max((kind.itemsize for kind in self._types.values()), default=1)
+        self._room = max(room, PAGESIZE // max((kind.itemsize for kind in self._types.values()), default=1))
+        self._memory = {
+            name: mmap(-1, max(PAGESIZE, self._room * kind.itemsize), MAP_PRIVATE | MAP_ANONYMOUS)
+            for name, kind in self._types.items()
+        }
         self._rows = 0
 
     def __len__(self) -> int:

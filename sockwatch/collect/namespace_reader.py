@@ -139,7 +139,9 @@ class NamespaceReader:
 
     def _dump(self, asks: Asks, census: Census | None, quiet_since: int | None, known: int) -> tuple[Dump, bool]:
         """The TCP sockets, and whether there are only listeners, or none; `known` sockets are in other tables."""
-        few = census is not None and max(census.tcp, census.time_wait) < most_established(asks)
+        few: int | None = None
+        if census is not None and max(census.tcp, census.time_wait) < most_established(asks):
+            few = census.tcp
         if census is None or census.open > 0 or census.allows_minisockets(quiet_since):
             return dump_sockets(asks, few=few), False
         listening, gaps = self._listen(asks) if census.tcp else (_EMPTY, [])

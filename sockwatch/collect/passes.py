@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sockwatch.collect.attributes import Field
 from sockwatch.collect.columns import Columns
@@ -14,6 +15,7 @@ from sockwatch.collect.inet_diag import WRITTEN, Block, blocks, write
 from sockwatch.collect.merge import drop_doubles, merge
 from sockwatch.collect.netlink import Request, Transport, read_dump
 from sockwatch.errors import DumpError
+from sockwatch.model.identity import NOT_THERE, find_cookies
 from sockwatch.model.snapshot import Gap
 from sockwatch.model.sockets import AUTOBOUND_UNKNOWN, COLUMN_TYPES, NO_DETAIL, SocketTable
 
@@ -78,10 +80,10 @@ class Closer:
     many of them do not displace those that have. `limit` is how many have details at most.
     """
 
-    def __init__(self, fields: Mapping[str, Field], limit: int) -> None:
-        self.rows = Columns(_BASE_TYPES)
+    def __init__(self, fields: Mapping[str, Field], limit: int, *, room: int = 0) -> None:
+        self.rows = Columns(_BASE_TYPES, room)
         self.bare = Columns(_BASE_TYPES)
-        self.values = Columns(dict.fromkeys(sorted(fields), np.float64))
+        self.values = Columns(dict.fromkeys(sorted(fields), np.float64), room)
         self.limit = limit
         self._most_bare = limit
         self._fields = fields
@@ -121,8 +123,13 @@ class Closer:
         self.values.truncate(rows)
 
     def table(self) -> SocketTable:
-        """What is in here, as a table of its own. Uses it up."""
-        return self.merge_into(Columns(_BASE_TYPES))
+        """What is in here, as a table of its own: first those with details. Uses it up."""
+        rows = self._distinct()
+        drop_doubles(self.bare)
+        new = np.flatnonzero(find_cookies(self.bare["cookie"], self.rows["cookie"]) == NOT_THERE)
+        for name, column in self.rows.extend(len(new)).items():
+            column[:] = self.bare[name][new]
+        return self._finish(self.rows, np.arange(rows))
 
     def copy(self) -> SocketTable:
         """What is in here, as small tables of their own, before go_back(); nothing was listed twice."""
@@ -140,10 +147,18 @@ class Closer:
         """The table with what is in here put over it. Uses up both."""
         drop_doubles(self.bare)
         merge(table, self.bare)
+        self._distinct()
+        return self._finish(table, merge(table, self.rows))
+
+    def _distinct(self) -> int:
+        """Each socket with details once; how many they are."""
         kept = drop_doubles(self.rows)
         if kept is not None:
             self.values.keep(kept)
-        place = merge(table, self.rows)
+        return len(self.rows)
+
+    def _finish(self, table: Columns, place: NDArray[np.intp]) -> SocketTable:
+        """The table; `place` are its rows that have details, in their order."""
         detail_row = np.full(len(table), NO_DETAIL, np.int32)
         detail_row[place] = np.arange(len(place))
         return SocketTable(

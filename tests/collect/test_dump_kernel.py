@@ -310,7 +310,7 @@ def test_a_closer_look_at_one_state_changes_no_row_of_another(netns: PrivateNetn
 
 def look_at_few(asks: Asks, limit: int | None = None) -> Dump:
     with mock.patch.object(dump, "ESTABLISHED_LIMIT", limit or dump.ESTABLISHED_LIMIT):
-        return dump_sockets(asks, few=True)
+        return dump_sockets(asks, few=MANY)
 
 
 @pytest.mark.parametrize("limit", [None, MANY])
