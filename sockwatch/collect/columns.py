@@ -21,14 +21,10 @@ class Columns:
     from here may be alive when rows are added; Python raises BufferError if one is.
     """
 
-    def __init__(self, types: Mapping[str, type[np.generic]], room: int = 0) -> None:
-        """With `room` for so many rows at least, which spares growing for those."""
+    def __init__(self, types: Mapping[str, type[np.generic]]) -> None:
         self._types = {name: np.dtype(kind) for name, kind in types.items()}
-        self._room = max(room, PAGESIZE // max((kind.itemsize for kind in self._types.values()), default=1))
-        self._memory = {
-            name: mmap(-1, max(PAGESIZE, self._room * kind.itemsize), MAP_PRIVATE | MAP_ANONYMOUS)
-            for name, kind in self._types.items()
-        }
+        self._memory = {name: mmap(-1, PAGESIZE, MAP_PRIVATE | MAP_ANONYMOUS) for name in types}
+        self._room = PAGESIZE // max((kind.itemsize for kind in self._types.values()), default=1)
         self._rows = 0
 
     def __len__(self) -> int:
@@ -48,8 +44,7 @@ class Columns:
         start, self._rows = self._rows, self._rows + rows
         if self._rows > self._room:
             self._room = max(self._rows, 2 * self._room)
-            for name, memory in self._memory.items():
-                memory.resize(self._room * self._types[name].itemsize)
+            self._grow(start)
         if rows >= _MANY_ROWS:
             self._populate(start)
         return {name: self._view(name, start) for name in self._types}
@@ -69,6 +64,11 @@ class Columns:
         """Every column, as a view that keeps it alive; nothing can be added while there is one."""
         return {name: self._view(name, 0) for name in self._types}
 
+    def _grow(self, _rows: int) -> None:
+        """To the room that there is now, with so many rows kept."""
+        for name, memory in self._memory.items():
+            memory.resize(self._room * self._types[name].itemsize)
+
     def _populate(self, start: int) -> None:
         """Have the kernel map the pages of all rows from here on at once, in place of one fault for each."""
         with suppress(OSError):  # a kernel before v5.14
@@ -83,3 +83,24 @@ class Columns:
         kind = self._types[name]
         # frombuffer, not ndarray(): only the former tells the mapping that somebody looks at it.
         return np.frombuffer(self._memory[name], kind, self._rows - start, start * kind.itemsize)
+
+
+class FewColumns(Columns):
+    """The same for few rows, of which it is known how many: ordinary memory, which need not be mapped for each look."""
+
+    def __init__(self, types: Mapping[str, type[np.generic]], room: int) -> None:
+        super().__init__({})
+        self._types = {name: np.dtype(kind) for name, kind in types.items()}
+        self._room = room
+        self._arrays = {name: np.empty(room, kind) for name, kind in self._types.items()}
+
+    def _grow(self, rows: int) -> None:
+        for name, array in self._arrays.items():
+            self._arrays[name] = np.empty(self._room, self._types[name])
+            self._arrays[name][:rows] = array[:rows]
+
+    def _populate(self, _start: int) -> None:
+        """Nothing: this memory has mostly been written to before."""
+
+    def _view(self, name: str, start: int) -> NDArray[Any]:
+        return self._arrays[name][start : self._rows]

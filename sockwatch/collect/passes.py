@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sockwatch.collect.attributes import Field
-from sockwatch.collect.columns import Columns
+from sockwatch.collect.columns import Columns, FewColumns
 from sockwatch.collect.inet_diag import WRITTEN, Block, blocks, write
 from sockwatch.collect.merge import drop_doubles, merge
 from sockwatch.collect.netlink import Request, Transport, read_dump
@@ -81,9 +81,10 @@ class Closer:
     """
 
     def __init__(self, fields: Mapping[str, Field], limit: int, *, room: int = 0) -> None:
-        self.rows = Columns(_BASE_TYPES, room)
+        detail_types = dict.fromkeys(sorted(fields), np.float64)
+        self.rows = FewColumns(_BASE_TYPES, room) if room else Columns(_BASE_TYPES)
         self.bare = Columns(_BASE_TYPES)
-        self.values = Columns(dict.fromkeys(sorted(fields), np.float64), room)
+        self.values = FewColumns(detail_types, room) if room else Columns(detail_types)
         self.limit = limit
         self._most_bare = limit
         self._fields = fields
