@@ -18,7 +18,7 @@ from sockwatch.model.finding import (
     Subject,
     SysctlAdvice,
 )
-from sockwatch.model.report import NamespaceCounts, Report, Status, WhatIf
+from sockwatch.model.report import BudgetUse, NamespaceCounts, PeerCount, Report, Status, WhatIf
 from sockwatch.model.snapshot import Gap, Namespace
 from sockwatch.model.state import State
 from sockwatch.pipeline import status_of
@@ -154,6 +154,11 @@ OWNERS_GAP = Gap(what="owners", why="no permission to read the file descriptors 
 
 def sick() -> Report:
     """One of everything, what no report has together: it supposes a sysctl, which cures nothing, and has an effort."""
+    budgets = (
+        BudgetUse(netns="host", source="10.0.0.1", destination="10.0.1.1:443", used=3400, usable=28_232),
+        BudgetUse(netns="host", source="10.0.0.1", destination="*", used=2900, usable=28_232, seconds_left=700.0),
+    )
+    peers = (PeerCount(netns="host", local="10.0.0.1:*", peer="10.0.1.1:443", state=State.CLOSE_WAIT, count=7),)
     findings, counts = (overflow(), leak(), note()), {State.CLOSE_WAIT: 23, State.TIME_WAIT: 200_000}
     name = "net.ipv4.tcp_fin_timeout"
     what_if = WhatIf(
@@ -162,7 +167,16 @@ def sick() -> Report:
         before=report(*findings, gaps=[OWNERS_GAP], by_state=counts),
     )
     supposed = [namespace(counters={"TcpExt.ListenOverflows": 5, "sockstat.TCP.tw": 391}, tcp_fin_timeout="30")]
-    return report(*findings, gaps=[OWNERS_GAP], by_state=counts, namespaces=supposed, what_if=what_if, effort=effort())
+    return report(
+        *findings,
+        gaps=[OWNERS_GAP],
+        by_state=counts,
+        namespaces=supposed,
+        budgets=budgets,
+        peers=peers,
+        what_if=what_if,
+        effort=effort(),
+    )
 
 
 def effort(*steps: Step, **fields: Any) -> Effort:

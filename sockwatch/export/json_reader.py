@@ -7,11 +7,13 @@ from typing import Any
 import msgspec
 
 from sockwatch.export.json_report import SCHEMA
+from sockwatch.model.effort import Effort, Step
 from sockwatch.model.finding import Finding
-from sockwatch.model.report import BudgetUse, NamespaceCounts, Report, Status
+from sockwatch.model.report import BudgetUse, NamespaceCounts, PeerCount, Report, Status
 from sockwatch.model.snapshot import Gap, Namespace
 from sockwatch.model.state import State
 
+_STEPS = {step.label: step for step in Step}
 _STATES = {state.label: state for state in State}
 _DEEPEST = 12
 """Levels; a finding has five."""
@@ -29,6 +31,15 @@ class _Namespace(msgspec.Struct):
     sysctls: dict[str, str]
 
 
+class _Effort(msgspec.Struct):
+    steps: list[str]
+    cpu_share: float | None
+    cpu_share_limit: float
+    seconds: float | None
+    seconds_limit: float
+    interval_seconds: float
+
+
 class _Report(msgspec.Struct):
     schema: str
     time: datetime
@@ -40,10 +51,12 @@ class _Report(msgspec.Struct):
     gaps: list[Gap]
     namespaces: list[_Namespace]
     budgets: list[BudgetUse] = []
+    peers: list[Any] = []
+    effort: _Effort | None = None
 
 
 def read_report(data: bytes) -> Report:
-    """The report. What JSON does not tell is empty: outcomes, peers. Raises ValueError with one line."""
+    """The report. What JSON does not tell is empty: outcomes. Raises ValueError with one line."""
     told = msgspec.json.decode(data, type=_Report)
     if told.schema != SCHEMA:
         raise ValueError(f"schema {told.schema!r} is not {SCHEMA}")
@@ -58,12 +71,26 @@ def read_report(data: bytes) -> Report:
         gaps=tuple(told.gaps),
         namespaces=tuple(_namespace(one) for one in told.namespaces),
         budgets=tuple(told.budgets),
+        peers=tuple(msgspec.convert(_as_model(told.peers, _DEEPEST), list[PeerCount])),
+        effort=None if told.effort is None else _effort(told.effort),
     )
 
 
 def read_finding(told: Any) -> Finding:
     """The finding that this object tells; when its processes began it does not. Raises ValueError with one line."""
     return msgspec.convert(_as_model(told, _DEEPEST), Finding)
+
+
+def _effort(told: _Effort) -> Effort:
+    """A step that a newer daemon has is not in it."""
+    return Effort(
+        steps=tuple(_STEPS[step] for step in told.steps if step in _STEPS),
+        cpu_share=told.cpu_share,
+        cpu_share_limit=told.cpu_share_limit,
+        seconds=told.seconds,
+        seconds_limit=told.seconds_limit,
+        interval=told.interval_seconds,
+    )
 
 
 def _namespace(told: _Namespace) -> NamespaceCounts:
@@ -84,7 +111,7 @@ def _by_state(counts: _Counts) -> Mapping[State, int | None]:
 
 
 def _as_model(told: Any, depth: int) -> Any:
-    """States as their numbers, and a beginning for each process."""
+    """States as their numbers, also where they are keys, and a beginning for each process."""
     if not depth:
         raise ValueError("no finding is nested that deep")
     if isinstance(told, list):

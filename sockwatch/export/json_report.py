@@ -10,7 +10,7 @@ from typing import Any
 from sockwatch.model.effort import Effort
 from sockwatch.model.finding import Finding, SocketRow, Subject
 from sockwatch.model.printable import printable
-from sockwatch.model.report import NamespaceCounts, Report, WhatIf
+from sockwatch.model.report import BudgetUse, NamespaceCounts, PeerCount, Report, WhatIf
 from sockwatch.model.snapshot import Process
 from sockwatch.model.state import State
 
@@ -34,10 +34,15 @@ def report_object(report: Report) -> dict[str, Any]:
         "status": report.status.value,
         "sockets": _counts(report.total, report.by_state),
         "findings": [finding_object(finding) for finding in report.findings],
-        "gaps": [{"what": printable(g.what), "why": printable(g.why), "count": g.count} for g in report.gaps],
+        "gaps": [
+            {"what": printable(g.what), "why": printable(g.why), "count": g.count, "fatal": g.fatal}
+            for g in report.gaps
+        ],
         "counters": dict(first.counters) if first else {},
         "sysctls": dict(first.sysctls) if first else {},
         "namespaces": [_namespace(counts) for counts in report.namespaces],
+        **({"budgets": [_budget(use) for use in report.budgets]} if report.budgets else {}),
+        **({"peers": [_peer(peer) for peer in report.peers]} if report.peers else {}),
         "timings_ms": {name: round(value, _DIGITS) for name, value in report.timings_ms.items()},
         **({"effort": _effort(report.effort)} if report.effort else {}),
         **({"what_if": _what_if(report.what_if)} if report.what_if else {}),
@@ -126,6 +131,27 @@ def _namespace(counts: NamespaceCounts) -> dict[str, Any]:
         "sockets": _counts(counts.total, counts.by_state),
         "counters": dict(counts.namespace.counters),
         "sysctls": dict(counts.namespace.sysctls),
+    }
+
+
+def _budget(use: BudgetUse) -> dict[str, Any]:
+    return {
+        "netns": printable(use.netns),
+        "source": use.source,
+        "destination": use.destination,
+        "used": use.used,
+        "usable": use.usable,
+        "seconds_left": _number(use.seconds_left),
+    }
+
+
+def _peer(peer: PeerCount) -> dict[str, Any]:
+    return {
+        "netns": printable(peer.netns),
+        "local": peer.local,
+        "peer": peer.peer,
+        "state": peer.state.label,
+        "count": peer.count,
     }
 
 

@@ -14,7 +14,9 @@ from export.web.serving import Served, published
 from export.web.test_passwords import ALICE, basic
 from sockwatch.errors import DaemonError
 from sockwatch.export.tui.daemon import DaemonFeed
+from sockwatch.export.tui.head import verdict_text
 from sockwatch.export.tui.host import HostFeed
+from sockwatch.export.tui.tables import View, listing
 from sockwatch.export.tui.view import Look, follow_query
 from sockwatch.export.web.published import Published
 from sockwatch.export.web.socket_query import Query
@@ -61,6 +63,21 @@ def test_a_daemon_whose_look_failed_is_shown_as_that() -> None:
         served.last = published(reports.failed())
         look = DaemonFeed(url(served)).look()
     assert (look.report.status, look.groups) == (Status.UNKNOWN, {})
+    said = verdict_text(look.report, "", age=0.0, late=False, failure="", paused=False).plain
+    assert "dump: the kernel refused the dump: Permission denied" in said
+    assert listing(View.FINDINGS, look, {}, None).empty == "Nothing could be looked at."
+
+
+def test_budgets_and_what_is_closing_for_long_are_those_of_the_daemon() -> None:
+    _, own, last = seen()
+    report = replace(own.report, budgets=reports.sick().budgets, peers=reports.sick().peers)
+    with Served() as served:
+        served.last = replace(last, poll=replace(last.poll, report=report))
+        look = DaemonFeed(url(served)).look()
+    shares = [row.cells[4].text for row in listing(View.BUDGETS, look, {}, None).rows]
+    assert shares == ["12 %", "10 %"]
+    old = {row.key: row.cells[4].text for row in listing(View.STATES, look, {}, None).rows}
+    assert old["close_wait"] == "7"
 
 
 def test_a_daemon_that_asks_for_a_password_gets_it_or_the_reason_is_told(tmp_path: Path) -> None:
