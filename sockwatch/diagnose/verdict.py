@@ -109,6 +109,7 @@ def tell(
         evidence=evidence,
         sysctls=advise(namespace, telling.advice),
         sockets=shown(window, sockets, ages),
+        by_state={state: count for state, count in sockets.count_by_state().items() if count},
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sockwatch.model.finding import Severity
+from sockwatch.model.finding import Finding, Severity
 from sockwatch.model.report import Report
 from sockwatch.model.state import State
 
@@ -27,6 +27,15 @@ class StateCount:
         return max(self.suspicious, self.aged) / self.count if self.count else 0.0
 
 
+def states_of(finding: Finding) -> Mapping[State, int]:
+    """How many of its sockets are in each state; empty where it does not tell.
+
+    A finding without these counts, as its JSON may be, has all in one state if those that it shows are.
+    """
+    shown = {row.state for row in finding.sockets}
+    return finding.by_state or (dict.fromkeys(shown, finding.count) if len(shown) == 1 else {})
+
+
 def state_counts(report: Report) -> Mapping[State, StateCount]:
     """All states, in the order of their declaration."""
     suspicious = dict.fromkeys(State, 0)
@@ -34,8 +43,10 @@ def state_counts(report: Report) -> Mapping[State, StateCount]:
     for finding in report.findings:
         if finding.severity is Severity.INFO:
             continue
-        for state in {row.state for row in finding.sockets}:
-            suspicious[state] += finding.count
+        states = states_of(finding)
+        for state, count in states.items():
+            suspicious[state] += count
+        for state in states or {row.state for row in finding.sockets}:
             severity[state] = max(severity.get(state, finding.severity), finding.severity, key=lambda s: s.rank)
     aged = dict.fromkeys(State, 0)
     for peer in report.peers:

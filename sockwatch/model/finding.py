@@ -103,6 +103,8 @@ class Finding:
     evidence: Mapping[str, float | int | str] = field(default_factory=dict)
     sysctls: tuple[SysctlAdvice, ...] = ()
     sockets: tuple[SocketRow, ...] = ()
+    by_state: Mapping[State, int] = field(default_factory=dict)
+    """How many of its sockets are in each state, without zeros; empty where it is about none that were read."""
     folded: bool = False
     """Whether it is about what is left of more groups than findings are made of: any of them may be in it."""
 

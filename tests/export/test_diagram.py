@@ -65,6 +65,20 @@ def test_what_cannot_be_told_is_a_question_mark_and_has_no_share() -> None:
     assert 'class="share"' not in text
 
 
+def test_a_finding_of_several_states_counts_in_each_what_it_has_there() -> None:
+    counts = {State.ESTABLISHED: 60, State.TIME_WAIT: 300}
+    told = state_counts(reports.report(reports.leak(count=360, by_state=counts), by_state=counts))
+    assert {state: told[state].suspicious for state in counts} == counts
+    assert {told[state].severity for state in counts} == {Severity.WARNING}
+    assert told[State.CLOSE_WAIT] == StateCount(count=0)
+
+
+def test_a_finding_that_does_not_tell_its_states_is_counted_only_where_it_can_be_in_one() -> None:
+    both = (reports.row(state=State.ESTABLISHED), reports.row(state=State.TIME_WAIT))
+    told = state_counts(reports.report(reports.leak(count=360, sockets=both), by_state={State.TIME_WAIT: 300}))
+    assert told[State.TIME_WAIT] == StateCount(count=300, severity=Severity.WARNING)
+
+
 def test_suspicious_sockets_are_those_of_warnings_in_their_state() -> None:
     report = reports.report(
         reports.leak(),

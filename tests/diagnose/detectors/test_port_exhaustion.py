@@ -41,6 +41,7 @@ def test_fires_with_the_users_the_destination_and_the_numbers() -> None:
     rows = [*clients(60), *(client(i, State.TIME_WAIT, expires_ms=30_000) for i in range(60, 83))]
     [finding] = detect(window(*rows, namespaces=[narrow()], holders={100 + i: [CLIENT] for i in range(60)}))
     assert (finding.name, finding.severity, finding.count) == ("port_exhaustion/connect_budget", Severity.WARNING, 83)
+    assert finding.by_state == {State.ESTABLISHED: 60, State.TIME_WAIT: 23}
     assert finding.subject.process == CLIENT
     assert (finding.subject.local, finding.subject.remote) == ("10.0.0.1:*", REMOTE)
     assert finding.evidence == {
