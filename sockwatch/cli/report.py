@@ -14,6 +14,8 @@ from sockwatch.errors import UsageError
 from sockwatch.model.printable import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sockwatch.cli.parser import Parser
     from sockwatch.clock import Clock
     from sockwatch.export.html_report.story import Past, Story
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 
 STDOUT = "-"
 _MOST_CAPTURES = 2
-_MOST_EVENTS = 10_000
+_PAGE = b"<!DOCTYPE html>"
+"""How a file begins that may be replaced."""
 _EPILOG = """\
 Without --from and --since this host is looked at now. The file needs no
 network, no script and no other file; its mode is 0600, as it tells who talks
@@ -63,6 +66,8 @@ def run(options: argparse.Namespace) -> int:
     from sockwatch.export.html_report.document import render_document
 
     _refuse_contradictions(options)
+    if options.file != STDOUT:
+        _refuse_precious(Path(options.file), options.captures)
     text = render_document(_story(options, SystemClock()))
     if options.file == STDOUT:
         emit(text)
@@ -79,6 +84,24 @@ def _refuse_contradictions(options: argparse.Namespace) -> None:
     for name in ("sample", "netns"):
         if getattr(options, name) is not None and (options.captures or options.since is not None):
             raise UsageError(f"--{name} looks at this host now, which --from and --since do not")
+
+
+def _refuse_precious(path: Path, captures: "Sequence[str]") -> None:
+    """Neither a capture that is told of nor anything else but an older page is written over: it may be all there is."""
+    shown = printable(str(path))
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return  # save() refuses it
+        if any(capture != STDOUT and path.samefile(capture) for capture in captures):
+            raise UsageError(f"{shown}: this is a capture that is to be told of; name another file to write")
+        with path.open("rb") as file:
+            begins = file.read(len(_PAGE))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise _cannot(shown, error) from None
+    if begins not in {_PAGE, b""}:
+        raise UsageError(f"{shown}: exists and is no HTML file; name another one, or remove it")
 
 
 def _story(options: argparse.Namespace, clock: "Clock") -> "Story":
@@ -155,20 +178,19 @@ def read_past(path: Path, since: float, until: float) -> "Past":
     timeline = read_timeline(history, since, until)
     whole = {}
     for past in timeline.findings:
-        for event in history.events(0.0, until, number=past.number, limit=_MOST_EVENTS):
-            if event.finding is not None:
-                try:
-                    whole[past.number] = read_finding(dict(event.finding))
-                except ValueError as error:
-                    raise HistoryError(f"{path}: {printable(str(error))}") from error
-                break
+        told = history.finding(past.number, until)
+        if told is not None:
+            try:
+                whole[past.number] = read_finding(dict(told))
+            except ValueError as error:
+                raise HistoryError(f"{path}: {printable(str(error))}") from error
     if timeline.span is not None:
         since = max(since, timeline.span[0])
     return Past(timeline=timeline, counts=history.counts(since, until), findings=whole)
 
 
 def save(path: Path, data: bytes) -> None:
-    """Write a file that only its owner can read; an older one there is replaced when all is written.
+    """Write a file that only its owner can read; what is there is replaced when all is written.
 
     Raises UsageError where that cannot be, and leaves what was there.
     """

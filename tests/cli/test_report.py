@@ -48,7 +48,7 @@ def test_of_a_capture_only_for_its_owner_and_an_older_file_is_replaced(
 ) -> None:
     file = tmp_path / "out" / "report.html"
     file.parent.mkdir()
-    file.write_text("old")
+    file.write_text("<!DOCTYPE html>\nold")
     file.chmod(0o666)
     assert run("report", str(file), "--from", captured(leaking_look())) == (0, "", "")
     text = words_of(file.read_text(encoding="utf-8"))
@@ -95,6 +95,30 @@ def test_a_symbolic_link_is_not_followed_and_what_it_leads_to_stays(
     assert (code, out) == (3, "")
     assert "exists and is no regular file" in err
     assert target.read_text() == "precious"
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_capture_is_never_written_over_by_what_tells_of_it(
+    run: Run, captured: Callable[..., str], tmp_path: Path, *, link: bool
+) -> None:
+    capture, file = Path(captured(healthy_look())), tmp_path / "same.html"
+    if link:
+        file.hardlink_to(capture)
+    before = capture.read_bytes()
+    code, out, err = run("report", str(file if link else capture), "--from", str(capture))
+    assert (code, out) == (3, "")
+    assert "this is a capture that is to be told of" in err
+    assert capture.read_bytes() == before
+
+
+def test_without_the_name_of_a_file_the_evidence_stays(run: Run, captured: Callable[..., str]) -> None:
+    """`report before.cap` for `report FILE.html --from before.cap`: the host would be looked at instead."""
+    capture = Path(captured(healthy_look()))
+    before = capture.read_bytes()
+    code, out, err = run("report", str(capture))
+    assert (code, out) == (3, "")
+    assert "exists and is no HTML file" in err
+    assert capture.read_bytes() == before
 
 
 @pytest.mark.parametrize(

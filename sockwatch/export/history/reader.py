@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sockwatch.errors import HistoryError
+from sockwatch.errors import HistoryError, NoHistoryError
 from sockwatch.export.history.episodes import EventKind
 from sockwatch.export.history.packing import join, summarize
 from sockwatch.export.history.records import Chart, Interval, Line, PastEvent, PastFinding
@@ -102,6 +102,17 @@ class History:
             rows = connection.execute(query, (since, until, number, number, limit)).fetchall()
         return tuple(_past_event(row) for row in rows)
 
+    def finding(self, number: int, until: float) -> Mapping[str, Any] | None:
+        """A past finding in full, as the last event before `until` told it (PastEvent.finding); None where none did."""
+        query = (
+            "SELECT finding FROM events WHERE episode = ? AND time < ? AND finding IS NOT NULL"
+            " ORDER BY time DESC, id DESC LIMIT 1"
+        )
+        with self._reading() as connection:
+            row = connection.execute(query, (number, until)).fetchone()
+            told: Mapping[str, Any] | None = None if row is None else json.loads(row[0])
+        return told
+
     def gaps(self, since: float, until: float) -> tuple[Interval, ...]:
         """When nothing could be seen or kept, the oldest first."""
         query = (
@@ -114,7 +125,7 @@ class History:
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         if not self._path.exists():
-            raise HistoryError(f"{self._path}: there is no history; `sockwatch run` keeps one")
+            raise NoHistoryError(f"{self._path}: there is no history; `sockwatch run` keeps one")
         try:
             with closing(open_reader(self._path)) as connection:
                 yield connection

@@ -1,11 +1,12 @@
 """What happened, as text for people and as JSON, schema "sockwatch.history/1"."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from sockwatch.export.history.episodes import EventKind
 from sockwatch.export.history.reader import History
 from sockwatch.export.history.records import Interval, PastEvent, PastFinding
 from sockwatch.export.layout import BOLD, DIM, RED, YELLOW, Line, duration, labelled, paint, wrap
@@ -47,7 +48,8 @@ def read_timeline(history: History, since: float, until: float) -> Timeline:
 def timeline_text(timeline: Timeline, *, width: int = 80, colour: bool = False) -> str:
     """Findings and gaps in the order in which they began, newline at the end."""
     began: list[tuple[float, list[Line]]] = [(gap.began, _gap(gap, timeline.until, width)) for gap in timeline.gaps]
-    began += [(past.opened, list(_finding(past, timeline, width))) for past in timeline.findings]
+    events = _by_number(timeline)
+    began += [(past.opened, list(_finding(past, events[past.number], timeline, width))) for past in timeline.findings]
     lines = [Line("", _head(timeline), text_style=BOLD)]
     for _, part in sorted(began, key=lambda pair: pair[0]):
         lines += [Line(), *part]
@@ -56,16 +58,26 @@ def timeline_text(timeline: Timeline, *, width: int = 80, colour: bool = False) 
 
 def timeline_json(timeline: Timeline) -> str:
     """One JSON object and a newline; each finding with what happened to it."""
+    events = _by_number(timeline)
     made = {
         "schema": SCHEMA,
         "since": _rfc3339(timeline.since),
         "until": _rfc3339(timeline.until),
         "first_look": None if timeline.span is None else _rfc3339(timeline.span[0]),
         "last_look": None if timeline.span is None else _rfc3339(timeline.span[1]),
-        "findings": [_finding_object(past, timeline.events) for past in timeline.findings],
+        "findings": [_finding_object(past, events[past.number]) for past in timeline.findings],
         "gaps": [{"began": _rfc3339(gap.began), "ended": _rfc3339(gap.ended), "why": gap.why} for gap in timeline.gaps],
     }
     return json.dumps(made, allow_nan=False) + "\n"
+
+
+def _by_number(timeline: Timeline) -> Mapping[int, Sequence[PastEvent]]:
+    """What happened to each finding."""
+    found: dict[int, list[PastEvent]] = {past.number: [] for past in timeline.findings}
+    for event in timeline.events:
+        if event.number in found:
+            found[event.number].append(event)
+    return found
 
 
 def _head(timeline: Timeline) -> str:
@@ -77,7 +89,7 @@ def _head(timeline: Timeline) -> str:
     return f"{least}{how_many} since {_time(timeline.since)}; the last look was at {_time(timeline.span[1])}"
 
 
-def _finding(past: PastFinding, timeline: Timeline, width: int) -> Iterator[Line]:
+def _finding(past: PastFinding, events: Iterable[PastEvent], timeline: Timeline, width: int) -> Iterator[Line]:
     identity = past.identity
     name = f"{identity.code}/{identity.variant}" if identity.variant else identity.code
     yield Line(f"{past.worst.value:<10}", name, _STYLE[past.worst], BOLD)
@@ -89,8 +101,8 @@ def _finding(past: PastFinding, timeline: Timeline, width: int) -> Iterator[Line
     most = "" if past.most == past.count else f", {past.most:,} at most"
     yield from labelled("sockets", f"{past.count:,}{most}", width)
     yield from wrap(past.summary, width, "  ")
-    for event in timeline.events:
-        if event.number == past.number and event.kind.value == "changed":
+    for event in events:
+        if event.kind is EventKind.CHANGED:
             yield from labelled("changed", f"{_time(event.time)}: {event.severity}, {event.count:,} sockets", width)
 
 
@@ -131,7 +143,6 @@ def _finding_object(past: PastFinding, events: Iterable[PastEvent]) -> dict[str,
                 "finding": event.finding,
             }
             for event in events
-            if event.number == past.number
         ],
     }
 

@@ -48,6 +48,22 @@ def test_steps_of_a_short_time_come_from_samples(path: Path, database: Database)
     assert line.high[:2] == (5, 11)
 
 
+def test_a_finding_is_told_in_full_as_it_was_last(path: Path, database: Database) -> None:
+    looks = Looks()
+    for number in range(20):
+        database.write(looks.see(leak(count=23 if number < 10 else 99), overflow()))
+    history = History(path)
+    numbers = {past.identity.code: past.number for past in history.findings(START, looks.time)}
+
+    def told(until: float) -> object:
+        found = history.finding(numbers["close_wait_leak"], until)
+        return None if found is None else (found["code"], found["count"])
+
+    assert told(looks.time + 1) == ("close_wait_leak", 99)
+    assert told(START + 50) == ("close_wait_leak", 23)
+    assert told(START) is None
+
+
 def test_what_is_not_known_is_none(path: Path, database: Database) -> None:
     looks = Looks()
     for _ in range(6):
