@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sockwatch.cli.check import DEFAULT_CONFIG, default_config
 from sockwatch.cli.output import emit, wants_colour
 from sockwatch.cli.parser import terminal_width
+from sockwatch.errors import UsageError
 
 if TYPE_CHECKING:
     from sockwatch.cli.parser import Parser
@@ -42,7 +43,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Parser]") -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print what happened. Raises HistoryError."""
+    """Print what happened. Raises HistoryError and UsageError."""
     from sockwatch.clock import SystemClock
     from sockwatch.export.history.reader import History
     from sockwatch.export.history.timeline import read_timeline, timeline_json, timeline_text
@@ -76,8 +77,12 @@ def history_file(config: Path | None) -> Path:
 
 
 def since_when(since: float | datetime, now: float) -> float:
-    """The beginning, in seconds since 1970."""
-    return now - since if isinstance(since, float) else since.timestamp()
+    """The beginning, in seconds since 1970. Raises UsageError for one that is still to come."""
+    if isinstance(since, float):
+        return now - since
+    if since.timestamp() > now:
+        raise UsageError(f"--since {since.isoformat(timespec='seconds')}: that is still to come")
+    return since.timestamp()
 
 
 def when(text: str) -> float | datetime:

@@ -58,7 +58,7 @@ def test_before_and_after_is_told_and_hostile_names_are_only_read(opened: Opened
 
 def test_the_history_is_drawn_and_told_whole(opened: Opened, tmp_path: Path) -> None:
     page = opened(Story(source="history", made=1.7e9, past=past(tmp_path)))
-    assert "3 findings, 1 of them still there" in page.inner_text("#verdict")
+    assert "3 findings, 1 of them open at the last look" in page.inner_text("#verdict")
     assert page.locator("#timeline .episode").count() == 3
     assert page.locator("#timeline .line").count() == 2
     assert page.locator("#timeline .unseen").count() == 2

@@ -97,6 +97,28 @@ def test_a_wrong_time_is_one_line(run: Run, state: Path, since: str) -> None:
     assert "is no time" in err
 
 
+def test_what_is_open_ends_where_it_was_seen_last(run: Run, state: Path) -> None:
+    """The daemon went blind, and was killed then, 45 minutes ago."""
+    looks = Looks(time=SystemClock().unixtime() - 3600)
+    with closing(Database(state / FILE, HistorySettings())) as database:
+        for _ in range(31):
+            database.write(looks.see(leak()))
+        last = time.strftime("%H:%M:%SZ", time.gmtime(looks.time))
+        for _ in range(60):
+            database.write(looks.fail())
+    out = " ".join(run("history")[1].split())
+    assert f", last seen {last} (5 min)" in out
+
+
+def test_a_time_that_is_still_to_come_is_refused(run: Run, state: Path) -> None:
+    with closing(Database(state / FILE, HistorySettings())) as database:
+        database.write(Looks(time=START).see(leak()))
+    for words in (["history"], ["report", "-"]):
+        code, out, err = run(*words, "--since", "2099-01-01")
+        assert (code, out) == (3, "")
+        assert err == "sockwatch: --since 2099-01-01T00:00:00+00:00: that is still to come\n"
+
+
 def test_says_that_nothing_was_found(run: Run, state: Path) -> None:
     with closing(Database(state / FILE, HistorySettings())) as database:
         assert run("history")[1] == "no looks are kept\n"

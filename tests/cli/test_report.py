@@ -5,6 +5,7 @@ import socket
 import stat
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,14 @@ from builders import later
 from cli.conftest import healthy_look, leaking_look
 from export.history.past import Looks
 from netns import PrivateNetns
-from reports import leak
+from reports import TIME, failed, leak
 from sockwatch.__main__ import main
 from sockwatch.cli import history as history_command
 from sockwatch.clock import SystemClock
 from sockwatch.export.history.database import Database
 from sockwatch.export.history.reader import FILE
+from sockwatch.export.html_report.document import render_document
+from sockwatch.export.html_report.story import Story
 from sockwatch.model.settings import HistorySettings
 
 Run = Callable[..., tuple[int, str, str]]
@@ -27,6 +30,10 @@ Run = Callable[..., tuple[int, str, str]]
 def words_of(text: str) -> str:
     """Without markup."""
     return " ".join(re.sub(r"<style>.*?</style>|<[^>]*>", " ", text, flags=re.DOTALL).split())
+
+
+def moment(time: float) -> str:
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def report_here(path: str) -> tuple[int, str]:
@@ -74,15 +81,20 @@ def test_of_the_history(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(history_command, "default_config", lambda: None)
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
     looks = Looks(time=SystemClock().unixtime() - 3600)
+    began = looks.time + 10
     with closing(Database(tmp_path / FILE, HistorySettings())) as database:
         for _ in range(20):
             database.write(looks.see(leak()))
+        for _ in range(20):
+            database.write(looks.fail())
     code, out, err = run("report", "-", "--since", "2h")
     assert (code, err) == (0, "")
-    assert "1 finding, 1 of them still there" in words_of(out)
+    assert "1 finding, 1 of them open at the last look" in words_of(out)
+    last = re.escape(moment(began + 190))
+    assert re.search(rf"{re.escape(moment(began))} +, last seen +{last}", words_of(out)), words_of(out)
     assert "Until then restart the process" in words_of(out)
     code, out, err = run("report", "-", "--since", "10s")
-    assert "1 finding, 1 of them still there" in words_of(out)
+    assert "1 finding, 1 of them open at the last look no look since " in words_of(out)
 
 
 def test_a_symbolic_link_is_not_followed_and_what_it_leads_to_stays(
@@ -109,6 +121,12 @@ def test_a_capture_is_never_written_over_by_what_tells_of_it(
     assert (code, out) == (3, "")
     assert "this is a capture that is to be told of" in err
     assert capture.read_bytes() == before
+
+
+def test_a_look_that_failed_counts_no_sockets() -> None:
+    text = words_of(render_document(Story(source="this host", made=TIME, report=failed())))
+    assert "dump: the kernel refused the dump: Permission denied looked at" in text
+    assert "0 TCP sockets" not in text
 
 
 def test_without_the_name_of_a_file_the_evidence_stays(run: Run, captured: Callable[..., str]) -> None:

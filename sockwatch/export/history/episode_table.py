@@ -10,7 +10,7 @@ from sockwatch.export.json_report import kept_finding_object
 from sockwatch.model.alert import AlertIdentity
 from sockwatch.model.finding import Severity
 
-_SEEN_EVERY = 60.0
+SEEN_EVERY = 60.0
 """Seconds between two updates of an episode that only lasts."""
 _IDENTITY = tuple(field.name for field in fields(AlertIdentity))
 _COLUMNS = ("opened", "seen", "closed", "severity", "worst", "count", "most", "summary")
@@ -50,7 +50,7 @@ class EpisodeTable:
         for event in events:
             self._write_event(event, time)
         for identity, episode in episodes.items():
-            if abs(time - self._written[identity]) >= _SEEN_EVERY:
+            if abs(time - self._written[identity]) >= SEEN_EVERY:
                 self._update(episode, None, time)
         self.open = dict(episodes)
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from sockwatch.export.history.episode_table import SEEN_EVERY
 from sockwatch.export.history.episodes import EventKind
 from sockwatch.export.history.reader import History
 from sockwatch.export.history.records import Interval, PastEvent, PastFinding
@@ -30,7 +31,14 @@ class Timeline:
     events: tuple[PastEvent, ...]
     gaps: tuple[Interval, ...]
     span: tuple[float, float] | None
-    """From the first to the last look that is kept."""
+    """From the first to the last look that succeeded and is kept."""
+
+    def end(self, past: PastFinding) -> float:
+        """When a finding was gone; of one that is open, when it was seen last, which no later time is known of."""
+        if past.closed is not None:
+            return past.closed
+        last = past.seen if self.span is None else self.span[1]
+        return last if 0 <= last - past.seen <= SEEN_EVERY else past.seen
 
 
 def read_timeline(history: History, since: float, until: float) -> Timeline:
@@ -93,7 +101,7 @@ def _finding(past: PastFinding, events: Iterable[PastEvent], timeline: Timeline,
     identity = past.identity
     name = f"{identity.code}/{identity.variant}" if identity.variant else identity.code
     yield Line(f"{past.worst.value:<10}", name, _STYLE[past.worst], BOLD)
-    yield from labelled("when", _when(past.opened, past.closed, timeline.until), width)
+    yield from labelled("when", _seen(past, timeline.end(past)), width)
     who = " ".join(part for part in (identity.process, identity.unit or identity.container) if part)
     ends = " to ".join(end for end in (identity.local, identity.remote) if end)
     where = ", ".join(part for part in (who, ends, identity.netns if identity.netns != "host" else "") if part)
@@ -114,12 +122,22 @@ def _gap(gap: Interval, until: float, width: int) -> list[Line]:
     ]
 
 
+def _seen(past: PastFinding, end: float) -> str:
+    if past.closed is not None:
+        return _when(past.opened, end, end)
+    return f"since {_time(past.opened)}, last seen {_until(past.opened, end)}"
+
+
 def _when(began: float, ended: float | None, until: float) -> str:
-    lasted = duration(max((until if ended is None else ended) - began, 0.0))
     if ended is None:
-        return f"since {_time(began)} ({lasted})"
+        return f"since {_time(began)} ({duration(max(until - began, 0.0))})"
+    return f"{_time(began)} to {_until(began, ended)}"
+
+
+def _until(began: float, ended: float) -> str:
     end = _time(ended)
-    return f"{_time(began)} to {end[_DATE + 1 :] if end[:_DATE] == _time(began)[:_DATE] else end} ({lasted})"
+    same_day = end[:_DATE] == _time(began)[:_DATE]
+    return f"{end[_DATE + 1 :] if same_day else end} ({duration(max(ended - began, 0.0))})"
 
 
 def _finding_object(past: PastFinding, events: Iterable[PastEvent]) -> dict[str, Any]:

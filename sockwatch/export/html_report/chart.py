@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from sockwatch.export.history.records import Chart, Interval, Line, PastFinding
+from sockwatch.export.history.records import Chart, Interval, Line
+from sockwatch.export.history.timeline import Timeline
 from sockwatch.export.layout import number
 from sockwatch.export.markup import Markup, tag
 
@@ -45,17 +46,15 @@ def state_chart(chart: Chart, gaps: Sequence[Interval]) -> Markup | None:
     return tag("figure", drawn, tag("ul", legend, class_="legend"))
 
 
-def finding_bars(
-    findings: Sequence[PastFinding], gaps: Sequence[Interval], since: float, until: float
-) -> Markup | None:
-    """Each finding from its beginning to its end; what is still there goes on to the edge."""
-    shown = findings[:MOST_BARS]
+def finding_bars(timeline: Timeline, since: float, until: float) -> Markup | None:
+    """Each finding from its beginning to its end, or to when it was seen last."""
+    shown = timeline.findings[:MOST_BARS]
     if not shown or until <= since:
         return None
     height = _TOP + len(shown) * _BAR + _BOTTOM
     bars = []
     for row, past in enumerate(shown):
-        left, right = _x(past.opened, since, until), _x(past.closed or until, since, until)
+        left, right = _x(past.opened, since, until), _x(timeline.end(past), since, until)
         top = _TOP + row * _BAR
         label = f"{past.identity.code}/{past.identity.variant}" if past.identity.variant else past.identity.code
         width = max(right - left, 3)
@@ -77,7 +76,7 @@ def finding_bars(
         )
     return tag(
         "svg",
-        _shaded(gaps, since, until, height - _BOTTOM),
+        _shaded(timeline.gaps, since, until, height - _BOTTOM),
         _ticks(since, until, height),
         bars,
         viewBox=f"0 0 {_WIDTH} {height}",

@@ -110,8 +110,8 @@ def _parts(story: Story) -> Iterator[Markup]:
 
 def _verdict(report: Report) -> Markup:
     gap = decisive(report)
-    said = f"{gap.what}: {gap.why}" if gap is not None else outcome(report) or "no finding"
-    text = tag("p", f"{said}, in {number(report.total)} TCP sockets", class_="said")
+    said = f"{outcome(report) or 'no finding'}, in {number(report.total)} TCP sockets"
+    text = tag("p", said if gap is None else f"{gap.what}: {gap.why}", class_="said")
     when = tag("p", "looked at ", moment(report.time, date=True), class_="since")
     return _banner(report.status, _WORDS[report.status], text, when)
 
@@ -248,13 +248,14 @@ def _past(past: Past) -> Iterator[Markup]:
     worst = max((one.worst for one in timeline.findings), key=lambda severity: severity.rank, default=None)
     status = Status.UNKNOWN if timeline.span is None else _STATUS.get(worst, Status.OK) if worst else Status.OK
     count = plural(len(timeline.findings), "finding") or "no findings"
-    said = "no looks are kept" if timeline.span is None else f"{count}, {number(len(still))} of them still there"
+    count += f", {number(len(still))} of them open at the last look" if still else ""
+    said = "no looks are kept" if timeline.span is None else count
     yield _banner(status, "What happened", tag("p", said, class_="said"), _span(since, until))
     yield section(
         "timeline",
         "Timeline",
         tag("h3", "Findings"),
-        finding_bars(timeline.findings, timeline.gaps, since, until) or tag("p", "None.", class_="nothing"),
+        finding_bars(timeline, since, until) or tag("p", "None.", class_="nothing"),
         _more(len(timeline.findings)),
         tag("h3", "Sockets in each state"),
         state_chart(past.counts, timeline.gaps) or tag("p", "Not known.", class_="nothing"),
@@ -262,14 +263,18 @@ def _past(past: Past) -> Iterator[Markup]:
     )
     cards = []
     for one in timeline.findings:
-        until_when: Child = "still there" if one.closed is None else ["to ", moment(one.closed, date=True)]
-        when = tag("p", moment(one.opened, date=True), " ", until_when, class_="since")
+        word = " to " if one.closed is not None else ", last seen "
+        when = tag("p", moment(one.opened, date=True), word, moment(timeline.end(one), date=True), class_="since")
         finding = past.findings.get(one.number)
         cards.append(tag("div", when, card(finding) if finding is not None else tag("p", one.summary)))
     yield section("past-findings", "What was found", cards or [tag("p", "Nothing.", class_="nothing")])
 
 
 def _span(since: float, until: float) -> Markup:
+    if until < since:
+        return tag(
+            "p", "no look since ", moment(since, date=True), "; the last at ", moment(until, date=True), class_="since"
+        )
     return tag("p", moment(since, date=True), " to ", moment(until, date=True), class_="since")
 
 

@@ -238,16 +238,16 @@ function draw(name, answer, most) {
   return true;
 }
 
-function past(findings) {
+function past(findings, blind) {
   const items = findings.slice(0, 20).map((one) => {
     const item = document.createElement("li");
     item.className = one.worst;
     const severity = Object.assign(document.createElement("span"), { className: "severity", textContent: one.worst });
     const when = document.createElement("span");
     for (const [i, time] of [one.opened, one.closed].entries()) {
-      if (i) when.append(" to ");
-      if (time === null) when.append("now");
-      else when.append(Object.assign(document.createElement("time"), { dateTime: new Date(time * 1000).toISOString() }));
+      if (i) when.append(time === null && blind ? ", last seen " : " to ");
+      if (time === null && !blind) when.append("now");
+      else when.append(Object.assign(document.createElement("time"), { dateTime: new Date((time ?? one.seen) * 1000).toISOString() }));
     }
     item.append(severity, " ", when, " ", Object.assign(document.createElement("code"), { textContent: one.name }), ` ${one.summary}`);
     localize(item);
@@ -269,7 +269,7 @@ async function chart() {
   try {
     const [states, found] = await Promise.all([ask("state"), ask("finding")]);
     const drawn = [draw("state", states, 8), draw("finding", found, 8)];
-    past(found.findings);
+    past(found.findings, found.gaps.some((gap) => gap.ended === null));
     said.textContent = drawn.some(Boolean) ? "" : "Nothing is known of this time yet.";
   } catch (error) {
     said.textContent = `No charts: ${error.message}`;
