@@ -6,7 +6,8 @@ SockwatchError
 │   └── CaptureError a capture cannot be read
 ├── DumpError        the kernel refused the dump, or its answer cannot be trusted
 ├── DeadlineError    the time given with --timeout is over
-├── HistoryError     there is no history to read, or it cannot be read
+├── HistoryError     the history cannot be read
+│   └── NoHistoryError  there is none
 ├── DaemonError      a daemon does not answer, or not as one does
 └── ProvokeError     the lab could not provoke the misbehaviour here
 """
@@ -46,6 +47,10 @@ class DeadlineError(SockwatchError):
 
 class HistoryError(SockwatchError):
     """There is no history, it cannot be read, or it is damaged; the message names the file."""
+
+
+class NoHistoryError(HistoryError):
+    """There is no history: no daemon has kept one here."""
 
 
 class DaemonError(SockwatchError):
