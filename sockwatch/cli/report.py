@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 STDOUT = "-"
 _MOST_CAPTURES = 2
+_SAME_BOOT = 60.0
+"""Seconds by which a clock may be corrected between two captures of one boot; no boot is that short."""
 _PAGE = b"<!DOCTYPE html>"
 """How a file begins that may be replaced."""
 _EPILOG = """\
@@ -129,16 +131,16 @@ def _of_now(options: argparse.Namespace, clock: "Clock", made: float) -> "Story"
 
     netns = options.netns or "current"
     pipeline = Pipeline(LiveSource(clock=clock, netns=netns), configured_detectors(options.config), clock)
-    known = {}
+    known, passed = {}, 0.0
     with progress(lambda: stage_text(pipeline.stage)):
         report = pipeline.step()
         if options.sample is not None:
             pipeline.stage = "wait"
             clock.wait(options.sample)
             first, report = report, pipeline.step()
-            known = dict(rates(report, first, RATES))
+            known, passed = dict(rates(report, first, RATES)), report.time - first.time
     where = "" if netns == "current" else f", namespace {printable(netns)}"
-    return Story(source=f"this host{where}", made=made, report=report, rates=known)
+    return Story(source=f"this host{where}", made=made, report=report, rates=known, mean_over=passed)
 
 
 def _of_captures(options: argparse.Namespace, clock: "Clock", made: float) -> "Story":
@@ -149,21 +151,35 @@ def _of_captures(options: argparse.Namespace, clock: "Clock", made: float) -> "S
 
     with progress(lambda: "judging the captures"):
         replayed = [_replay(path, options.config, clock) for path in options.captures]
-    first, last = replayed[-1][0], replayed[-1][-1]
-    before = replayed[0][-1] if len(replayed) > 1 else None
-    known = dict(rates(last, first if before is None else before, RATES))
+    earlier = replayed[0][-1] if len(replayed) > 1 else replayed[-1][0]
+    (last, booted), (first, booted_first) = replayed[-1][-1], earlier
+    anew = last.host == first.host and abs(booted - booted_first) > _SAME_BOOT
+    known = dict(rates(last, first, RATES)) if last.host == first.host and not anew else {}
     names = " and ".join(printable(path) for path in options.captures)
-    return Story(source=f"capture {names}", made=made, report=last, before=before, rates=known)
+    return Story(
+        source=f"capture {names}",
+        made=made,
+        report=last,
+        before=first if len(replayed) > 1 else None,
+        rates=known,
+        mean_over=last.time - first.time,
+        booted_between=anew,
+    )
 
 
-def _replay(path: str, config: Path | None, clock: "Clock") -> "list[Report]":
-    """The verdict after each look of a capture."""
+def _replay(path: str, config: Path | None, clock: "Clock") -> "list[tuple[Report, float]]":
+    """The verdict after each look of a capture, with when that host was booted: seconds since 1970, by its clock."""
     from sockwatch.collect.capture import ReplaySource
     from sockwatch.pipeline import Pipeline
 
     replay = ReplaySource.open(path if path == STDOUT else Path(path))
     pipeline = Pipeline(replay, configured_detectors(config), clock)
-    return [pipeline.step() for _ in range(replay.looks)]
+    told = []
+    for _ in range(replay.looks):
+        report = pipeline.step()
+        seen = pipeline.snapshot
+        told.append((report, 0.0 if seen is None else seen.time - seen.monotonic))
+    return told
 
 
 def read_past(path: Path, since: float, until: float) -> "Past":

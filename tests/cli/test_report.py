@@ -5,12 +5,13 @@ import socket
 import stat
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from builders import later
+from builders import later, namespace
 from cli.conftest import healthy_look, leaking_look
 from export.history.past import Looks
 from netns import PrivateNetns
@@ -23,6 +24,7 @@ from sockwatch.export.history.reader import FILE
 from sockwatch.export.html_report.document import render_document
 from sockwatch.export.html_report.story import Story
 from sockwatch.model.settings import HistorySettings
+from sockwatch.model.snapshot import Snapshot
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -75,6 +77,32 @@ def test_of_two_captures_what_is_new_and_what_is_gone(run: Run, captured: Callab
     assert (code, err) == (0, "")
     assert "gone close_wait_leak/not_closed warning, 23 -" in words_of(out)
     assert words_of(out).startswith("Nothing wrong: web1")
+
+
+def counting(look: Snapshot, opens: int, **fields: object) -> Snapshot:
+    """The same look, when the host had opened so many connections."""
+    return replace(look, namespaces=[namespace(counters={"Tcp.ActiveOpens": opens})], **fields)
+
+
+def test_rates_between_two_captures_say_what_they_are_the_mean_of(run: Run, captured: Callable[..., str]) -> None:
+    look = healthy_look()
+    before, after = captured(counting(look, 1000)), captured(counting(later(look, 3600), 37_000))
+    text = words_of(run("report", "-", "--from", before, "--from", after)[1])
+    assert "opened 10/s" in text
+    assert "What happened a second, the mean over 1 h: Tcp.ActiveOpens 10/s" in text
+
+
+@pytest.mark.parametrize("fields", [{"host": "web2"}, {"monotonic": 20.0}], ids=["another host", "another boot"])
+def test_there_are_no_rates_between_two_hosts_or_boots(
+    run: Run, captured: Callable[..., str], fields: dict[str, object]
+) -> None:
+    look = healthy_look()
+    before, after = captured(counting(look, 1000)), captured(counting(later(look, 3600), 37_000, **fields))
+    text = words_of(run("report", "-", "--from", before, "--from", after)[1])
+    assert not re.search(r"\d/s", text)
+    assert "Tcp.ActiveOpens" not in text
+    assert ("The host was booted in between" in text) is ("monotonic" in fields)
+    assert ("That was another host" in text) is ("host" in fields)
 
 
 def test_of_the_history(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from sockwatch.export.diagram import rate_text, state_diagram
 from sockwatch.export.html_report.chart import MOST_BARS, finding_bars, state_chart
 from sockwatch.export.html_report.findings import card
 from sockwatch.export.html_report.story import Change, Fate, Past, Story, compare
-from sockwatch.export.layout import number
+from sockwatch.export.layout import duration, number
 from sockwatch.export.markup import Child, Markup, document, style_sheet, tag
 from sockwatch.export.state_counts import state_counts
 from sockwatch.export.web.page.parts import moment, section, sign, table
@@ -141,6 +141,7 @@ def _changes(story: Story, report: Report) -> Iterator[Markup]:
         "Before and after",
         before,
         tag("p", f"That was another host: {story.before.host}.") if other else None,
+        tag("p", "The host was booted in between, or its clock was set.") if story.booted_between else None,
         listed,
         [tag("h3", "As it was, and is no longer"), gone] if gone else None,
     )
@@ -184,6 +185,7 @@ def _states(story: Story, report: Report) -> Markup:
         "States",
         tag("figure", state_diagram(counts, story.rates)),
         table(heads, rows, caption="Sockets in each state", numbers=range(1, len(heads) - 1)),
+        tag("p", f"What happened a second, the mean over {duration(story.mean_over)}:") if rates else None,
         tag("ul", rates, class_="found") if rates else None,
     )
 

@@ -41,7 +41,8 @@ class Past:
 class Story:
     """All of it. `report` is the look that is told, and `before` an earlier one that it is held against.
 
-    `source` says where it comes from. `made` is seconds since 1970. `rates` are events a second by counter.
+    `source` says where it comes from. `made` is seconds since 1970. `rates` are events a second by counter, the means
+    over `mean_over` seconds. `booted_between`: the host was booted between the two looks, so that it counts anew.
     """
 
     source: str
@@ -50,6 +51,8 @@ class Story:
     before: Report | None = None
     past: Past | None = None
     rates: Mapping[str, float] = field(default_factory=dict)
+    mean_over: float = 0.0
+    booted_between: bool = False
 
 
 def compare(before: Report, after: Report) -> tuple[Change, ...]:

@@ -36,6 +36,7 @@ def before_and_after() -> Story:
         report=now,
         before=then,
         rates={"Tcp.ActiveOpens": 12.5, "TcpExt.TW": 3.0},
+        mean_over=3600.0,
     )
 
 
