@@ -71,9 +71,17 @@ def history_file(config: Path | None) -> Path:
         defaults = {code: detector.settings for code, detector in load_detectors().items()}
         configured = load(path, defaults).daemon.state_directory
     own = state_directory(configured, os.environ)
-    if own is not None and (configured or (own / FILE).exists()):
+    if own is not None and (configured or _may_be(own / FILE)):
         return own / FILE
     return SYSTEM / FILE
+
+
+def _may_be(path: Path) -> bool:
+    """Whether it is there, or this user may not know; then whoever reads it says so."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return True
 
 
 def since_when(since: float | datetime, now: float) -> float:

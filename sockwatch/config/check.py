@@ -157,8 +157,8 @@ def dotted(at: KeyPath) -> str:
 
 
 def _not(value: object, rules: tuple[Any, ...]) -> str:
-    """`, not VALUE`, no longer than a message can be; nothing of a secret."""
-    return "" if SECRET in rules else f", not {_written(value)}"
+    """`, not VALUE`, no longer than a message can be; nothing of a secret, nor of an array that has to be one."""
+    return "" if SECRET in rules or (isinstance(value, tuple) and value) else f", not {_written(value)}"
 
 
 def _written(value: object) -> str:

@@ -127,7 +127,7 @@ RULES: Mapping[Form, Rule] = {
     Form.COMMAND: Rule(
         must="a program, by its absolute path, and its arguments",
         least=1,
-        wrong=lambda words, _known: None if words[0].startswith("/") else "",
+        wrong=lambda words, _known: None if words[0].startswith("/") else "the program's path is not absolute",
     ),
     Form.SOME: Rule(must="an array that is not empty", least=1),
     Form.VARIABLE: Rule(

@@ -38,7 +38,10 @@ class StateDirectory:
     """
 
     def __init__(self, path: Path) -> None:
-        path.mkdir(mode=_MODE, parents=True, exist_ok=True)
+        try:
+            path.mkdir(mode=_MODE, parents=True, exist_ok=True)
+        except FileExistsError:
+            raise NotADirectoryError(errno.ENOTDIR, "is not a directory") from None
         # With DynamicUser= systemd's own directory is a symbolic link; what counts is where it leads.
         self.path = path.resolve(strict=True)
         folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -24,7 +24,7 @@ class Range:
         return (self.least <= value if self.above is None else self.above < value) and value <= self.most
 
     def __str__(self) -> str:
-        low = f"{self.least:g} or more" if self.above is None else f"more than {self.above:g}"
+        low = f"{self.least:.15g} or more" if self.above is None else f"more than {self.above:.15g}"
         return low if self.most == _LARGEST else f"{low}, at most {self.most:.15g}"
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -131,6 +132,40 @@ def test_without_a_history_it_says_where_it_looked(run: Run, state: Path, monkey
     code, out, err = run("history")
     assert (code, out) == (3, "")
     assert err == f"sockwatch: {state / 'system' / FILE}: there is no history; `sockwatch run` keeps one\n"
+
+
+ORDINARY = 65534
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("hidden", ["", "private"])
+@pytest.mark.parametrize("words", [("history",), ("report", "-", "--since", "1h")])
+def test_an_ordinary_user_is_told_who_may_read_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], hidden: str
+) -> None:
+    """Of root: the file itself, and a link into a directory that others may not enter, as DynamicUser= makes it."""
+    with tempfile.TemporaryDirectory() as name:
+        state = Path(name)
+        (state / hidden).mkdir(exist_ok=True)
+        with closing(Database(state / hidden / FILE, HistorySettings())):
+            pass
+        state.chmod(0o755)
+        if hidden:
+            (state / hidden).chmod(0o700)
+            (state / FILE).symlink_to(state / hidden / FILE)
+        monkeypatch.setenv("STATE_DIRECTORY", "/nowhere")
+        monkeypatch.setattr(command, "SYSTEM", state)
+        monkeypatch.setattr(command, "default_config", lambda: None)
+        assert run(*words)[0] == 0
+        user, tried = os.geteuid(), []
+        os.setresuid(ORDINARY, ORDINARY, user)  # access(2) asks for the real one
+        try:
+            tried.append(run(*words))
+            monkeypatch.setenv("STATE_DIRECTORY", str(state))
+            tried.append(run(*words))
+        finally:
+            os.setresuid(user, user, user)
+    assert tried == [(3, "", f"sockwatch: {state / FILE}: Permission denied; try as root\n")] * 2
 
 
 def test_reads_that_of_the_config(run: Run, state: Path) -> None:

@@ -159,6 +159,14 @@ def test_a_share_is_a_part_of_a_whole(value: str, *, wrong: bool, tmp_path: Path
         (f"[poll]\ninterval = {'9' * 5000}\n", ": a number in it has too many digits"),
         (f"[poll]\ninterval = 0x{'f' * 5000}\n", ":2: poll.interval must be at most 86400, not one of so many digits"),
         (f"[metrics]\ntop = {'9' * 400}\n", ":2: metrics.top must be at most 1000000000, not one of so many digits"),
+        ("[history]\nmax_bytes = 5\n", ":2: history.max_bytes must be 1000000 or more, not 5"),
+        (
+            '[sinks.a]\ntype = "exec"\ncommand = ["true"]\n',
+            (
+                ":3: sinks.a.command must be a program, by its absolute path, and its arguments; "
+                "the program's path is not absolute"
+            ),
+        ),
         ("[metrics]\ntop = 1e9\n", ":2: metrics.top must be a whole number, not 1000000000.0"),
         ("[detectors.leak]\nmin_age = inf\n", ":2: detectors.leak.min_age must be at most 1000000000000, not inf"),
         ("a." * 500_000 + "a = 1", ": nested too deep: this is no config file"),
@@ -166,7 +174,7 @@ def test_a_share_is_a_part_of_a_whole(value: str, *, wrong: bool, tmp_path: Path
         (b"#" * 2_000_000, ": larger than 1 MiB"),
         (b"\x00", ":1: Invalid statement"),
     ],
-    ids=range(13),
+    ids=range(15),
 )
 def test_what_is_no_config_is_one_clear_line(text: str | bytes, problem: str, tmp_path: Path) -> None:
     (found,) = problems(text, tmp_path)

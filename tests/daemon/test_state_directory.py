@@ -90,3 +90,10 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"."):
         StateDirectory(path)
     assert not (tmp_path / "victim").exists()
+
+
+def test_a_file_in_its_place_is_called_one(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    path.touch()
+    with pytest.raises(NotADirectoryError, match="is not a directory"):
+        StateDirectory(path)

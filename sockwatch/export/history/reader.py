@@ -1,6 +1,7 @@
 """What happened, for the status page, the command line and the report. Opens the store for reading only."""
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -122,10 +123,27 @@ class History:
             rows = connection.execute(query, (until, since)).fetchall()
         return tuple(Interval(began=began, ended=ended, why=why) for began, ended, why in rows)
 
+    def _refuse_unreadable(self) -> None:
+        """Asked beforehand, as SQLite says the same of every file that it cannot open.
+
+        Not by opening it: a close() would drop the locks that a writer in this process has (fcntl(2)).
+        """
+        try:
+            self._path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise NoHistoryError(f"{self._path}: there is no history; `sockwatch run` keeps one") from None
+        except PermissionError:
+            readable = False
+        except OSError as error:
+            raise HistoryError(f"{self._path}: {error.strerror}") from None
+        else:
+            readable = os.access(self._path, os.R_OK)
+        if not readable:
+            raise HistoryError(f"{self._path}: Permission denied; try as root")
+
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        if not self._path.exists():
-            raise NoHistoryError(f"{self._path}: there is no history; `sockwatch run` keeps one")
+        self._refuse_unreadable()
         try:
             with closing(open_reader(self._path)) as connection:
                 yield connection
