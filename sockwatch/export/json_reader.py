@@ -121,6 +121,8 @@ def _as_model(told: Any, depth: int) -> Any:
     made = {key: _as_model(value, depth - 1) for key, value in told.items()}
     if isinstance(made.get("state"), str):
         made["state"] = _STATES.get(made["state"], made["state"])
+    if isinstance(made.get("by_state"), dict):
+        made["by_state"] = {_STATES.get(label, label): count for label, count in made["by_state"].items()}
     if "pid" in made and "name" in made:
         made.setdefault("started", 0.0)
     return made

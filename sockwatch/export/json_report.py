@@ -88,7 +88,15 @@ def finding_object(finding: Finding) -> dict[str, Any]:
             for s in finding.sysctls
         ],
         "sockets": [_socket(row) for row in finding.sockets],
+        **_by_state(finding),
     }
+
+
+def _by_state(finding: Finding) -> dict[str, Any]:
+    """Only where it is not that all are in the state of those shown."""
+    told = {state.label: count for state, count in finding.by_state.items()}
+    expected = {row.state.label: finding.count for row in finding.sockets[:1]}
+    return {"by_state": told} if told and told != expected else {}
 
 
 def _effort(effort: Effort) -> dict[str, Any]:

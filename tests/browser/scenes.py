@@ -9,7 +9,7 @@ from builders import namespace, process, snapshot, socket
 from export.web.serving import published
 from sockwatch.clock import SystemClock
 from sockwatch.export.web.published import Published
-from sockwatch.model.alert import Alert, AlertIdentity, AlertState
+from sockwatch.model.alert import BLIND, Alert, AlertIdentity, AlertState
 from sockwatch.model.finding import Finding
 from sockwatch.model.report import BudgetUse, NamespaceCounts, Outcome, Report, Result
 from sockwatch.model.snapshot import Gap, Snapshot
@@ -51,14 +51,16 @@ def sick(**leak: Any) -> Published:
     )
 
 
-def healthy() -> Published:
+def healthy(number: int = 1) -> Published:
     """Nothing wrong."""
-    return poll_of(reports.report(outcomes=outcomes()), host())
+    return poll_of(reports.report(outcomes=outcomes()), host(), number=number)
 
 
 def blind() -> Published:
-    """The kernel refused the dump."""
-    return poll_of(reports.failed())
+    """The kernel refused the dump; one finding was open before, one had just ended, and looks keep failing."""
+    gone = alert(reports.overflow(), AlertState.RESOLVED)
+    keeps = alert(reports.leak(code=BLIND, variant=None, summary="sockwatch cannot see the sockets"))
+    return poll_of(reports.failed(), alerts=[alert(reports.leak()), gone, replace(keeps, finding=None)])
 
 
 def hostile() -> Published:

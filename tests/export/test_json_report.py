@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import jsonschema
@@ -63,7 +64,8 @@ def test_keys_come_in_the_order_of_the_schema() -> None:
     whole = report_object(reports.sick())
     definitions = SCHEMA["$defs"]
     assert list(whole) == list(SCHEMA["properties"])
-    assert list(whole["findings"][0]) == list(definitions["finding"]["properties"])
+    several = finding_object(replace(reports.overflow(), by_state={State.LISTEN: 1, State.SYN_RECV: 128}))
+    assert list(several) == list(definitions["finding"]["properties"])
     assert list(whole["findings"][1]["sockets"][0]) == list(definitions["socket"]["properties"])
     assert list(whole["sockets"]["by_state"]) == list(definitions["counts"]["properties"]["by_state"]["properties"])
 
@@ -120,3 +122,10 @@ def test_a_failed_look_counts_nothing_as_zero() -> None:
     assert whole["status"] == "unknown"
     assert set(whole["sockets"]["by_state"].values()) == {None}
     assert set(whole["sockets"]["by_state"]) == {state.label for state in State}
+
+
+def test_how_many_are_in_each_state_is_told_where_they_are_not_all_in_one() -> None:
+    several = {State.CLOSE_WAIT: 20, State.ESTABLISHED: 3}
+    told = report_object(reports.report(reports.leak(by_state=several), reports.leak(by_state={State.CLOSE_WAIT: 23})))
+    reports.VALIDATOR.validate(told)
+    assert [one.get("by_state") for one in told["findings"]] == [{"close_wait": 20, "established": 3}, None]

@@ -26,7 +26,8 @@ from sockwatch.export.tui.style import STYLE, THEME
 from sockwatch.export.tui.tables import LOOKS_IN_TREND, Row, View, arrange, listing
 from sockwatch.export.tui.view import MOST_ROWS, Feed, Look, SocketLine, follow_query
 from sockwatch.export.tui.watch import News, Watch
-from sockwatch.export.tui.words import KEYS, describe, narrow, sockets_of
+from sockwatch.export.tui.words import KEYS, describe, narrow
+from sockwatch.export.web.finding_query import sockets_of
 from sockwatch.export.web.socket_query import Query
 from sockwatch.model.finding import Finding
 from sockwatch.model.printable import printable
@@ -85,8 +86,8 @@ class Top(App[None]):
         self._watch = Watch(feed, first, clock, interval)
         self._news = self._watch.news
         self._before: Look | None = None
-        self._new_at = self._news.monotonic
-        """When the newest look was first seen to be there."""
+        self._new_at = self._news.monotonic - first.age
+        """When the newest look was taken, in seconds since boot."""
         self._rates: dict[str, float] = {}
         self._trend: dict[State, deque[int]] = {state: deque(maxlen=LOOKS_IN_TREND) for state in State}
         self._places = [_Place(view=View.FINDINGS)]
@@ -133,7 +134,7 @@ class Top(App[None]):
         before, self._news = self._news, told.news
         if self._news.look is not before.look:
             self._before = before.look
-            self._new_at = self._news.monotonic
+            self._new_at = self._news.monotonic - self._news.look.age
             self._rates = dict(rates(self._news.look.report, before.look.report, RATES))
             self._remember(self._news.look)
         if self._followed is not None and self._news.found is not None and self._news.found.query.limit == 1:
@@ -162,7 +163,9 @@ class Top(App[None]):
     def _show_head(self) -> None:
         news, report = self._news, self._news.look.report
         age = self._clock.monotonic() - self._new_at
-        usual = report.time - self._before.report.time if self._before is not None else 0.0
+        usual = news.look.interval
+        if usual is None:
+            usual = report.time - self._before.report.time if self._before is not None else 0.0
         late = not self._watch.paused and age > max(_LATE_INTERVALS * max(usual, self._watch.interval), _LATE_SECONDS)
         self._say(
             "verdict",

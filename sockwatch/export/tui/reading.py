@@ -18,7 +18,7 @@ Enter            open: a finding in full, the sockets of a group, one socket
 Escape           back, or drop the filter
 /                filter: words that must be in a row; in a list of sockets also
                  state=close_wait port=443 process=nginx peer=10.0.0.0/8
-                 netns=host min_age=60
+                 netns=host min_age=60; side=local or side=remote with a port
 s, r             sort by the next column; turn the order round
 p                stop looking, and go on
 q                quit

@@ -231,7 +231,7 @@ def _peers(look: Look) -> Listing:
 
 
 def _ports(look: Look) -> Listing:
-    return _by_group(look, lambda g: g.port, "PORT", lambda g: Query(port=int(g.name)), "")
+    return _by_group(look, lambda g: g.port, "PORT", lambda g: Query(port=int(g.name), side=g.side or None), "")
 
 
 def _towards(peer: str, port: str = "") -> Query:

@@ -4,14 +4,12 @@ from dataclasses import replace
 
 from starlette.datastructures import QueryParams
 
-from sockwatch.errors import UsageError
 from sockwatch.export.tui.view import MOST_ROWS
 from sockwatch.export.web.parameters import Parameters
 from sockwatch.export.web.socket_query import Query, read_query
-from sockwatch.model.finding import Finding
 
-KEYS = ("state", "port", "process", "peer", "netns", "min_age")
-_FIELDS = {"state": ("states",), "peer": ("peer", "peer_port")}
+KEYS = ("state", "port", "side", "process", "peer", "netns", "min_age")
+_FIELDS = {"state": ("states",), "port": ("port", "side"), "peer": ("peer", "peer_port")}
 
 
 def narrow(query: Query, typed: str) -> tuple[Query, str]:
@@ -27,28 +25,9 @@ def describe(query: Query) -> str:
     """The conditions, as they could be typed."""
     conditions = [f"state={state.label}" for state in query.states]
     conditions += [f"port={query.port}"] if query.port is not None else []
+    conditions += [f"side={query.side}"] if query.side is not None else []
     conditions += [f"process={query.process}"] if query.process is not None else []
     conditions += [f"peer={query.peer_text}"] if query.peer is not None else []
     conditions += [f"netns={query.netns}"] if query.netns is not None else []
     conditions += [f"min_age={query.min_age:g}"] if query.min_age is not None else []
     return " ".join(conditions)
-
-
-def sockets_of(finding: Finding) -> Query:
-    """The sockets that a finding is about, as nearly as a query can say it."""
-    subject = finding.subject
-    query = Query(
-        states=tuple(sorted({row.state for row in finding.sockets})),
-        netns=subject.netns,
-        process=subject.process.name if subject.process and any(row.inode for row in finding.sockets) else None,
-    )
-    local = (subject.local or "").rpartition(":")[2]
-    if local.isdecimal():
-        query = replace(query, port=int(local))
-    remote, _, port = (subject.remote or "").rpartition(":")
-    if remote.strip("[]*"):
-        try:
-            query, _ = narrow(query, f"peer={subject.remote if port != '*' else remote.strip('[]')}")
-        except UsageError:
-            return query
-    return query

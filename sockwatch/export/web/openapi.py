@@ -13,7 +13,7 @@ from sockwatch.export.json_report import SCHEMA as REPORT
 from sockwatch.export.web.history_api import MOST_FINDINGS, SCHEMA as HISTORY
 from sockwatch.export.web.parameters import answer
 from sockwatch.export.web.socket_api import SCHEMA as SOCKETS
-from sockwatch.export.web.socket_query import LARGEST_COOKIE, MOST_GROUPS, MOST_ROWS, OLDEST
+from sockwatch.export.web.socket_query import LARGEST_COOKIE, MOST_GROUPS, MOST_ROWS, OLDEST, SIDES
 from sockwatch.model.finding import Severity
 from sockwatch.model.report import Status
 from sockwatch.model.state import State
@@ -78,7 +78,7 @@ def _list(items: Json, **more: Any) -> Json:
 
 
 def _operation(name: str, summary: str, schema: str, *errors: int, parameters: list[Json] | None = None) -> Json:
-    words = {400: "A parameter is wrong.", 404: "There is no history.", 503: "There is no look to answer from."}
+    words = {400: "A parameter is wrong.", 404: "There is no history.", 503: "What the answer is made of cannot be read now."}
     reference = {"schema": {"$ref": "#/components/schemas/Error"}}
     return {
         "operationId": name,
@@ -113,6 +113,7 @@ def _sockets() -> Json:
         parameters=[
             _query("state", _list(_STATE), "In one of these states.", style="form", explode=True),
             _query("port", {"type": "integer", "minimum": 0, "maximum": 65535}, "At either end."),
+            _query("side", {"type": "string", "enum": list(SIDES)}, "With port: only at this end."),
             _query("process", text, "The name of the oldest process that holds it; empty: not known."),
             _query("peer", text, "The other end: ADDR, ADDR/BITS, ADDR:PORT or [ADDR]:PORT."),
             _query("netns", text, "The network namespace, as the report names it."),
@@ -144,6 +145,7 @@ def _history() -> Json:
         "History",
         400,
         404,
+        503,
         parameters=[
             _query("kind", {"type": "string", "enum": [k.value for k in Kind], "default": "state"}, "Which series."),
             _query("since", moment, "Seconds since 1970, or before now where it is negative; default: an hour."),
@@ -271,7 +273,8 @@ def _history_schema() -> Json:
 def _event_schema() -> Json:
     return _object(
         {
-            "age": {**_NUMBER, "description": "Seconds since that look began."},
+            "sent": {**_NUMBER, "description": "When this was sent: seconds of a clock that only goes on."},
+            "age": {**_NUMBER, "description": "Seconds since that look began, when this was sent."},
             "poll": _COUNT,
             "time": _NUMBER,
             "interval": _NUMBER,
@@ -284,7 +287,7 @@ def _event_schema() -> Json:
             "parts": {
                 "type": "object",
                 "additionalProperties": _TEXT,
-                "description": "Of the status page, by id.",
+                "description": "Of the status page, by id: those that changed since the event before.",
             },
         }
     )

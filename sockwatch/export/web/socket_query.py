@@ -22,7 +22,9 @@ from sockwatch.nearest import unknown
 
 MOST_ROWS = 1000
 MOST_GROUPS = 100
-KNOWN = ("state", "port", "process", "peer", "netns", "min_age", "limit", "cursor", "groups")
+KNOWN = ("state", "port", "side", "process", "peer", "netns", "min_age", "limit", "cursor", "groups")
+SIDES = {"local": "sport", "remote": "dport"}
+"""The column of each end's port."""
 LARGEST_COOKIE = 2**64 - 1
 OLDEST = 1e9
 _V4_MAPPED = 0xFFFF << 32
@@ -34,12 +36,14 @@ Mask = NDArray[np.bool_]
 class Query:
     """What is asked for; None and () are no condition.
 
-    `port` is at either end. `process` is a name, and an empty one is a socket of which no process is known. `peer` is
-    the other end's network, with `peer_port` where ADDR:PORT was given. `cursor` is the last row before those asked.
+    `port` is at either end, or at that of `side`: "local" or "remote". `process` is a name, and an empty one is a
+    socket of which no process is known. `peer` is the other end's network, with `peer_port` where ADDR:PORT was given.
+    `cursor` is the last row before those asked.
     """
 
     states: tuple[State, ...] = ()
     port: int | None = None
+    side: str | None = None
     process: str | None = None
     peer: ipaddress.IPv4Network | ipaddress.IPv6Network | None = None
     peer_port: int | None = None
@@ -53,6 +57,7 @@ class Query:
         """Where these are listed."""
         pairs: list[tuple[str, str]] = [("state", state.label) for state in self.states]
         pairs += [("port", str(self.port))] if self.port is not None else []
+        pairs += [("side", self.side)] if self.side is not None else []
         pairs += [("process", self.process)] if self.process is not None else []
         pairs += [("peer", self.peer_text)] if self.peer is not None else []
         pairs += [("netns", self.netns)] if self.netns is not None else []
@@ -91,9 +96,13 @@ def read_query(asked: Parameters) -> Query:
     port = asked.whole("port", -1, least=0, most=65535)
     min_age = asked.number("min_age", -1.0, least=0, most=OLDEST)
     cursor = asked.whole("cursor", -1, least=0, most=LARGEST_COOKIE)
+    side = asked.word("side", SIDES, "") or None
+    if side is not None and port < 0:
+        raise UsageError("side is that of a port: port is missing")
     query = Query(
         states=tuple(dict.fromkeys(names[word] for word in states)),
         port=None if port < 0 else port,
+        side=side,
         process=asked.text("process"),
         netns=asked.text("netns"),
         min_age=None if min_age < 0 else min_age,
@@ -125,7 +134,8 @@ def select(snapshot: Snapshot, query: Query) -> NDArray[np.int32]:
             raise UsageError(unknown("netns", printable(query.netns), names))
         also(sockets.netns == names.index(query.netns))
     if query.port is not None:
-        also((sockets.sport == query.port) | (sockets.dport == query.port))
+        ends = [SIDES[query.side]] if query.side is not None else SIDES.values()
+        also(np.logical_or.reduce([getattr(sockets, end) == query.port for end in ends]))
     if query.peer is not None:
         also(_is_in(sockets, query.peer))
     if query.peer_port is not None:

@@ -85,7 +85,7 @@ def test_from_a_finding_to_what_to_do_to_its_sockets() -> None:
         assert "do        " in screen.text
         assert "Its sockets" in screen.lines[-1]
         await screen.press("enter")
-        await screen.until_shown("23 sockets state=close_wait port=8080 process=orders-api peer=10.0.0.9")
+        await screen.until_shown("23 sockets state=close_wait port=8080 side=local process=orders-api")
 
     play(scene)
 

@@ -82,6 +82,9 @@ def ask(query: str = "", seen: Snapshot | None = None) -> Any:
         ("?port=8080", 24),
         ("?port=5432", 13),
         ("?port=40000", 1),
+        ("?port=5432&side=remote", 13),
+        ("?port=5432&side=local", 0),
+        ("?port=8080&side=local", 24),
         ("?process=app", 23),
         ("?process=nginx", 12),
         ("?process=", 10),
@@ -180,6 +183,8 @@ def reversed_rows(seen: Snapshot) -> Any:
         ("?limit=0", "limit must be a whole number from 1 to 1000"),
         ("?limit=1001", "limit must be a whole number from 1 to 1000"),
         ("?cursor=18446744073709551616", "cursor must be a whole number from 0 to 18446744073709551615"),
+        ("?side=local", "side is that of a port: port is missing"),
+        ("?port=80&side=here", 'unknown side "here"; valid: local, remote'),
         ("?min_age=nan", "min_age must be a number from 0 to 1000000000"),
         ("?min_age=-1", "min_age must be a number from 0 to 1000000000"),
         ("?peer=example.org", "peer must be an address, ADDR/BITS or ADDR:PORT"),
@@ -320,6 +325,17 @@ def test_without_a_history_it_says_so(tmp_path: Path) -> None:
         answer = served.get("/api/v1/history")
         assert answer.status == 404
         assert "there is no history" in json.loads(answer.text)["error"]
+
+
+def test_a_history_that_cannot_be_read_is_not_one_that_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    path.write_bytes(b"no database" * 1000)
+    with Served() as served:
+        served.server._gate._site = site(History(path))  # noqa: SLF001 - the same server with another
+        answer = served.get("/api/v1/history")
+    assert answer.status == 503
+    assert json.loads(answer.text)["error"].startswith(f"{path}: ")
+    assert "503" in openapi()["paths"]["/api/v1/history"]["get"]["responses"]
 
 
 def test_each_poll_is_one_event_with_what_the_page_replaces() -> None:

@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from itertools import chain, count
-from urllib.parse import urlencode
 
 from sockwatch.export.layout import duration, number
 from sockwatch.export.markup import Child, Markup, tag
+from sockwatch.export.web.finding_query import sockets_of
 from sockwatch.export.web.live import Shown
+from sockwatch.export.web.page.drill_down import PATH
 from sockwatch.export.web.page.parts import moment, more, section, sign, table
 from sockwatch.export.wording import (
     EFFECT_LABEL,
@@ -20,7 +21,7 @@ from sockwatch.export.wording import (
     where,
     who,
 )
-from sockwatch.model.alert import Alert, AlertState
+from sockwatch.model.alert import BLIND, Alert, AlertState
 from sockwatch.model.finding import Effect, Finding, Severity
 
 MOST_CARDS = 30
@@ -37,7 +38,7 @@ def findings(shown: Shown) -> Markup:
         said = "Nothing was found." if shown.poll.success else "Nothing could be looked at."
         cards = [tag("p", said, class_="nothing")]
     left = more(len(found) - MOST_CARDS, "the report as JSON", _REPORT)
-    return section("findings", "Findings", cards, left, _over(shown.poll.alerts, found))
+    return section("findings", "Findings", cards, left, _over(shown))
 
 
 def _card(finding: Finding, key: str, alert: Alert | None) -> Markup:
@@ -155,27 +156,31 @@ def _sockets(finding: Finding) -> Markup | None:
     ]
     heads = ("state", "local", "remote", "age", "Recv-Q", "Send-Q", "timer", "pid")
     title = f"{number(len(rows))} of {number(finding.count)} sockets" if finding.count > len(rows) else "Its sockets"
-    process = finding.subject.process
-    states = {row.state for row in finding.sockets}
-    asked = [("state", state.label) for state in sorted(states)] + ([("process", process.name)] if process else [])
-    every = tag("p", tag("a", "Look at all of them", href=f"/sockets?{urlencode(asked)}", class_="drill"))
+    every = tag("p", tag("a", "Look at all of them", href=sockets_of(finding).address(PATH), class_="drill"))
     return tag("details", tag("summary", title), table(heads, rows, caption=title, numbers=(3, 4, 5, 7)), every)
 
 
-def _over(alerts: Sequence[Alert], found: Sequence[Finding]) -> Markup | None:
-    """What was there and is not in this look: over, or not yet certain to be."""
-    present = {id(finding) for finding in found}
-    gone = [alert for alert in alerts if id(alert.finding) not in present]
+def _over(shown: Shown) -> Markup | None:
+    """What was there and is not in this look: over, or not yet certain to be.
+
+    A look that failed tells nothing of it. That looks fail is said by the verdict.
+    """
+    present = {id(finding) for finding in shown.poll.report.findings}
+    gone = [a for a in shown.poll.alerts if id(a.finding) not in present and a.identity.code != BLIND]
     if not gone:
         return None
+    looked = shown.poll.success
     items = [
-        tag("li", tag("code", alert.name), f" {alert.summary}: ", _end(alert), class_=alert.state.value)
+        tag("li", tag("code", alert.name), f" {alert.summary}: ", _end(alert, looked=looked), class_=alert.state.value)
         for alert in gone[:MOST_CARDS]
     ]
-    return tag("div", tag("h3", "No longer seen"), tag("ul", items), class_="over", id="over")
+    heading = tag("h3", "No longer seen" if looked else "Last known")
+    return tag("div", heading, tag("ul", items), class_="over", id="over")
 
 
-def _end(alert: Alert) -> Child:
+def _end(alert: Alert, *, looked: bool) -> Child:
     if alert.state is AlertState.RESOLVED and alert.resolved is not None:
         return ["over since ", moment(alert.resolved)]
+    if not looked:
+        return "whether it is still so cannot be told now"
     return "not in the last look; it counts as over when it stays away"

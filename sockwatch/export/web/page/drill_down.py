@@ -57,7 +57,8 @@ def _filters(query: Query) -> Iterator[Markup]:
     if query.peer is not None:
         active.append((f"peer {query.peer_text}", replace(base, peer=None, peer_port=None)))
     if query.port is not None:
-        active.append((f"port {query.port}", replace(base, port=None)))
+        side = f" ({query.side})" if query.side is not None else ""
+        active.append((f"port {query.port}{side}", replace(base, port=None, side=None)))
     if query.netns is not None:
         active.append((f"namespace {query.netns}", replace(base, netns=None)))
     for text, without in active:
@@ -81,7 +82,7 @@ def _facets(query: Query, found: Found) -> Iterator[Markup]:
         yield _facet("State", groups.state, lambda one: replace(base, states=(State[one.name.upper()],)))
     yield _facet("Process", groups.process, lambda one: replace(base, process=one.value))
     yield _facet("Peer", groups.peer, lambda one: replace(base, peer=ip_network(one.value or ""), peer_port=None))
-    yield _facet("Service port", groups.port, lambda one: replace(base, port=int(one.value or 0)))
+    yield _facet("Service port", groups.port, lambda one: replace(base, port=int(one.value or 0), side=one.side))
     if len(groups.netns) > 1:
         yield _facet("Namespace", groups.netns, lambda one: replace(base, netns=one.value))
 
