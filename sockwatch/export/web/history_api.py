@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sockwatch.clock import Clock
-from sockwatch.errors import HistoryError, UsageError
+from sockwatch.errors import HistoryError, NoHistoryError, UsageError
 from sockwatch.export.history.reader import MOST_POINTS, History
 from sockwatch.export.history.records import PastFinding
 from sockwatch.export.history.samples import Kind
@@ -41,8 +41,10 @@ def routes(history: History | None, clock: Clock) -> list[Route]:
             body = await asyncio.to_thread(_answer, history, kind, (since, until), points, _netns(asked, kind))
         except UsageError as error:
             return refused(400, str(error))
-        except HistoryError as error:
+        except NoHistoryError as error:
             return refused(404, str(error))
+        except HistoryError as error:
+            return refused(503, str(error))
         return answer(body)
 
     return [Route("/api/v1/history", past, methods=["GET"])]

@@ -78,7 +78,7 @@ def _list(items: Json, **more: Any) -> Json:
 
 
 def _operation(name: str, summary: str, schema: str, *errors: int, parameters: list[Json] | None = None) -> Json:
-    words = {400: "A parameter is wrong.", 404: "There is no history.", 503: "What the answer is made of cannot be read now."}
+    words = {400: "A parameter is wrong.", 404: "There is no history.", 503: "It cannot be read now."}
     reference = {"schema": {"$ref": "#/components/schemas/Error"}}
     return {
         "operationId": name,

@@ -21,6 +21,7 @@ import reports
 from sockwatch.clock import SystemClock
 from sockwatch.export.metrics.exposition import expose
 from sockwatch.export.web.limits import Limits
+from sockwatch.export.web.live import Live
 from sockwatch.export.web.published import Published
 from sockwatch.export.web.server import WebServer
 from sockwatch.export.web.site import build_site
@@ -85,7 +86,8 @@ class Served:
     ) -> None:
         self.clock = HandClock()
         self.last: Published | None = published()
-        site = build_site(lambda: self.last)
+        self.live = Live(lambda: self.last)
+        site = build_site(lambda: self.last, live=self.live, clock=self.clock)
         site.router.routes[:0] = routes
         self.server = WebServer(
             site,
@@ -134,6 +136,14 @@ class Served:
             return await work()
 
         return asyncio.run_coroutine_threadsafe(awaited(), self.loop).result(PATIENCE)
+
+    def tell(self) -> None:
+        """Wake those who follow: `last` is another one."""
+
+        async def told() -> None:
+            self.live.tell()
+
+        self.run(told)
 
     def get(
         self,

@@ -1,6 +1,7 @@
 """What two polls tell together, and how those who wait get the next one."""
 
 import gc
+import json
 import weakref
 from contextlib import suppress
 from dataclasses import replace
@@ -125,6 +126,32 @@ def test_whoever_follows_gets_the_newest_poll_once_and_not_those_between() -> No
             served.run(tell)
             until(lambda: polls() == [1, 3])
     assert text.count(b"event: poll") == 2
+
+
+def test_whoever_follows_gets_the_parts_that_changed_since_the_poll_it_got_before() -> None:
+    with Served() as served, served.connect() as client:
+        client.sendall(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        text = b""
+        told: list[set[str]] = []
+        for report in (reports.healthy(), reports.healthy(), reports.report(reports.leak()), reports.healthy()):
+            served.last = published(report, number=len(told) + 1)
+            served.tell()
+            while text.count(b"event: poll") <= len(told) or not text.endswith(b"}\n\n\r\n"):
+                text += client.recv(1 << 20)
+            data = text.rpartition(b"data: ")[2].partition(b"\n")[0]
+            told.append(set(json.loads(data)["parts"]))
+        assert b'"parts": {}' in text
+        everything, nothing, leak, none = told
+        assert everything >= {"verdict-text", "findings", "states", "budgets", "listeners", "not-seen"}
+        assert (nothing, leak) == (set(), none)
+        assert {"verdict-text", "findings"} <= leak < everything
+        # Another one starts with all that there is.
+        with served.connect() as late:
+            late.sendall(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            text = b""
+            while b"}\n\n" not in text:
+                text += late.recv(1 << 20)
+    assert set(json.loads(text.rpartition(b"data: ")[2].partition(b"\n")[0])["parts"]) == everything
 
 
 def test_while_nothing_happens_a_heartbeat_shows_that_both_are_there() -> None:

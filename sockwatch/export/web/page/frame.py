@@ -49,7 +49,7 @@ class StatusPage:
             tag("div", rest, class_="grid"),
             id="main",
         )
-        return frame(shown, age, title(shown), main)
+        return frame(shown, age, title(shown, age), main)
 
 
 def frame(shown: Shown, age: float, heading: str, main: Markup) -> str:
@@ -61,7 +61,13 @@ def frame(shown: Shown, age: float, heading: str, main: Markup) -> str:
             "header",
             tag("a", "Skip to the verdict", href="#main", class_="skip"),
             tag("p", tag("a", "sockwatch", href="/"), class_="name"),
-            tag("p", tag("b", report.host), " ", tag("span", f"Linux {report.kernel}", class_="kernel"), class_="host"),
+            tag(
+                "p",
+                tag("b", report.host, id="host"),
+                " ",
+                tag("span", f"Linux {report.kernel}", class_="kernel"),
+                class_="host",
+            ),
             freshness(shown, age),
         ),
         stale(shown, age),

@@ -28,11 +28,11 @@ def section(name: str, title: str, *children: Child, note: str = "") -> Markup:
     return tag("section", heading, *children, id=name, aria_labelledby=f"{name}-title")
 
 
-def moment(time: float, *, date: bool = False) -> Markup:
+def moment(time: float, *, date: bool = False, id_: str | None = None) -> Markup:
     """A point in time, which the script shows in the reader's own zone."""
     when = datetime.fromtimestamp(time, UTC)
     text = when.strftime("%Y-%m-%d %H:%M:%S UTC" if date else "%H:%M:%S UTC")
-    return tag("time", text, datetime=when.isoformat(timespec="seconds"), data_date="yes" if date else None)
+    return tag("time", text, datetime=when.isoformat(timespec="seconds"), data_date="yes" if date else None, id_=id_)
 
 
 def bar(share: float, severity: str) -> Markup:

@@ -38,26 +38,26 @@ def stale_after(shown: Shown) -> float:
 
 def stale(shown: Shown, age: float) -> Markup:
     """A warning that what is shown is not about now; hidden while it is."""
+    words = "What follows was so at the last look, and says nothing about now."
     return tag(
-        "p",
-        tag("strong", "Not current. "),
-        "The last look is ",
-        tag("span", duration(age), id="stale-age"),
-        " old; what follows was so then, and says nothing about now.",
+        "div",
+        # An alert is read aloud whenever its text changes: what counts stands beside it.
+        tag("p", tag("strong", "Not current. "), words, role="alert"),
+        tag("p", "The last look is ", tag("span", duration(age), id="stale-age"), " old."),
         id="stale",
         class_="stale",
-        role="alert",
         hidden=age <= stale_after(shown),
     )
 
 
 def freshness(shown: Shown, age: float) -> Markup:
-    """How old the data are; the script counts on."""
+    """When the last look was; the script says how long ago that is, which would be wrong as soon as it stands there."""
     poll = shown.poll
     return tag(
         "p",
-        "looked ",
-        tag("span", f"{duration(age)} ago", id="age"),
+        "looked at ",
+        moment(poll.time, date=True, id_="looked"),
+        tag("span", id="age"),
         f", every {duration(poll.interval) if poll.interval >= 1 else f'{poll.interval:g} s'}",
         id="freshness",
         data_age=f"{age:.2f}",
@@ -66,9 +66,10 @@ def freshness(shown: Shown, age: float) -> Markup:
     )
 
 
-def title(shown: Shown) -> str:
-    """What the browser's tab says."""
-    return f"{_WORDS[shown.status]} · {shown.poll.report.host} · sockwatch"
+def title(shown: Shown, age: float = 0.0) -> str:
+    """What the browser's tab says of a look that is so many seconds old."""
+    word = _WORDS[shown.status] if age <= stale_after(shown) else "Not current"
+    return f"{word} · {shown.poll.report.host} · sockwatch"
 
 
 def _since(shown: Shown) -> Markup:

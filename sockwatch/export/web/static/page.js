@@ -59,8 +59,20 @@ function localize(root) {
 const born = byId("freshness")?.dataset;
 const age = {
   looked: born ? performance.now() - Number(born.age) * 1000 : null,
-  staleAfter: born ? Number(born.staleAfter) : Infinity,
+  staleAfter: born ? Number(born.staleAfter) : 30,
 };
+let title = document.title;
+
+// News can wait in buffers for long. How far this clock is ahead of the server's is what the quickest news say; it may
+// rise by a thousandth of the time, because no two clocks run alike.
+const lead = { milliseconds: Infinity, at: 0 };
+
+function lookedAt(news) {
+  const now = performance.now();
+  lead.milliseconds = Math.min(lead.milliseconds + (now - lead.at) / 1000, now - news.sent * 1000);
+  lead.at = now;
+  return (news.sent - news.age) * 1000 + lead.milliseconds;
+}
 
 function duration(seconds) {
   if (seconds < 120) return `${Math.floor(seconds)} s`;
@@ -69,13 +81,18 @@ function duration(seconds) {
 }
 
 function tick() {
+  const silent = (performance.now() - listened) / 1000;
+  const seconds = age.looked === null ? silent : Math.max((performance.now() - age.looked) / 1000, 0);
+  // A stream whose other end vanished without a word stays open for ever: after a sleep, or behind a firewall.
+  if (seconds > age.staleAfter && silent > RETRY_SECONDS) listen();
   if (age.looked === null) return;
-  const seconds = Math.max((performance.now() - age.looked) / 1000, 0);
-  const text = `${duration(seconds)} ago`;
+  const text = `, ${duration(seconds)} ago`;
   if (byId("age") && byId("age").textContent !== text) byId("age").textContent = text;
   const stale = byId("stale");
   if (!stale) return;
   if (stale.hidden !== seconds <= age.staleAfter) stale.hidden = seconds <= age.staleAfter;
+  const name = stale.hidden ? title : `Not current · ${byId("host").textContent} · sockwatch`;
+  if (document.title !== name) document.title = name;
   if (!stale.hidden) byId("stale-age").textContent = duration(seconds);
 }
 
@@ -86,9 +103,11 @@ let waitingForFirst = !byId("verdict") && !byId("sockets");
 
 function show(news) {
   if (waitingForFirst) return location.reload();
-  age.looked = performance.now() - news.age * 1000;
+  age.looked = lookedAt(news);
   age.staleAfter = news.stale_after;
-  if (byId("verdict")) document.title = news.title;
+  if (byId("verdict")) title = news.title;
+  byId("looked").dateTime = new Date(news.time * 1000).toISOString();
+  localize(byId("looked").parentElement);
   for (const [name, html] of Object.entries(news.parts)) {
     const old = byId(name);
     const fresh = old && parsed(html).body.firstElementChild;
@@ -101,12 +120,22 @@ function show(news) {
   found = now;
 }
 
+const RETRY_SECONDS = 15;
+let stream = null;
+let listened = 0;
+
 function listen() {
+  stream?.close();
+  listened = performance.now();
   const events = new EventSource("/api/v1/events");
+  stream = events;
+  events.addEventListener("open", () => {
+    lead.milliseconds = Infinity; // another daemon, or another boot, has another clock
+  });
   events.addEventListener("poll", (event) => show(JSON.parse(event.data)));
   // The browser connects again by itself, unless it was refused.
   events.addEventListener("error", () => {
-    if (events.readyState === EventSource.CLOSED) setTimeout(listen, 5000);
+    if (events.readyState === EventSource.CLOSED) setTimeout(() => stream === events && listen(), 5000);
   });
 }
 
@@ -167,22 +196,33 @@ document.addEventListener("click", (event) => {
   const address = link.getAttribute("href") ?? "";
   if (address.startsWith("/sockets?")) {
     event.preventDefault();
-    history.pushState({ sockets: address }, "");
+    history.pushState({}, "", `#${address}`);
     open(address).catch(() => location.assign(address));
   } else if (link.classList.contains("close")) {
     event.preventDefault();
-    const from = new URLSearchParams((opened ?? "").split("?")[1]).get("state");
-    history.pushState({}, "");
-    close();
-    byId(`state-${from}`)?.focus();
+    leave();
   }
 });
 
-addEventListener("popstate", (event) => {
-  if (alone) return;
-  if (event.state?.sockets) open(event.state.sockets).catch(() => {});
-  else close();
+function leave() {
+  const from = new URLSearchParams((opened ?? "").split("?")[1]).get("state");
+  history.pushState({}, "", location.pathname + location.search);
+  close();
+  byId(`state-${from}`)?.focus();
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && !alone && opened !== null && !event.defaultPrevented) leave();
 });
+
+// Which sockets are open stands behind the "#" of the address, so that it can be kept, sent and loaded again.
+function follow() {
+  if (alone) return;
+  if (location.hash.startsWith("#/sockets?")) open(location.hash.slice(1)).catch(() => {});
+  else if (opened !== null) close();
+}
+
+addEventListener("popstate", follow);
 
 // ---- the last hours
 
@@ -299,7 +339,8 @@ addEventListener("resize", () => {
 
 localize(document);
 listen();
+tick();
 setInterval(tick, 1000);
 chart();
 setInterval(chart, 60000);
-if (!alone && history.state?.sockets) open(history.state.sockets).catch(() => {});
+follow();
