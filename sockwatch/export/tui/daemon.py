@@ -1,7 +1,9 @@
 """Looks of a daemon, on this host or another, through its API."""
 
+import re
 import ssl
 from collections.abc import Mapping
+from dataclasses import replace
 
 import msgspec
 import urllib3
@@ -19,6 +21,7 @@ _MOST_BYTES = 64 << 20
 _SECONDS = 5.0
 _OK, _UNAUTHORIZED = 200, 401
 _LONGEST = 200
+_SECONDS_OLD = re.compile("[0-9]{1,9}")
 
 
 class _Group(msgspec.Struct):
@@ -63,14 +66,14 @@ class DaemonFeed:
 
     def look(self) -> Look:
         """The daemon's last look. Raises DaemonError."""
-        data = self._get("/api/v1/report")
+        data, age = self._get("/api/v1/report")
         if self._last is not None and self._last[0] == data:
             return self._last[1]
         try:
             report = read_report(data)
         except (ValueError, RecursionError) as error:
             raise self._strange(error) from error
-        look = self._divided(report)
+        look = replace(self._divided(report), age=age, interval=report.effort.interval if report.effort else None)
         self._last = (data, look)
         return look
 
@@ -102,13 +105,14 @@ class DaemonFeed:
     def _sockets(self, query: Query) -> _Sockets:
         address = query.address("/api/v1/sockets")
         mark = "&" if "?" in address else "?"
-        data = self._get(f"{address}{mark}limit={query.limit}&groups={query.groups}")
+        data, _ = self._get(f"{address}{mark}limit={query.limit}&groups={query.groups}")
         try:
             return msgspec.json.decode(data, type=_Sockets)
         except (ValueError, RecursionError) as error:
             raise self._strange(error) from error
 
-    def _get(self, path: str) -> bytes:
+    def _get(self, path: str) -> tuple[bytes, float]:
+        """The body, and how old it is by the daemon's own clock, in seconds."""
         try:
             response = self._pool.request("GET", self._base + path, redirect=False, preload_content=False)
             try:
@@ -121,7 +125,8 @@ class DaemonFeed:
             raise DaemonError(f"{self.where}: the answer is longer than {_MOST_BYTES >> 20} MiB")
         if response.status != _OK:
             raise DaemonError(f"{self.where}: {_refusal(response.status, body)}")
-        return body
+        age = response.headers.get("Age", "")
+        return body, float(age) if _SECONDS_OLD.fullmatch(age) else 0.0
 
     def _strange(self, error: Exception) -> DaemonError:
         return DaemonError(f"{self.where}: this is no answer of sockwatch: {printable(str(error))[:_LONGEST]}")

@@ -35,7 +35,7 @@ _SIGNS = {Severity.CRITICAL: "!!", Severity.WARNING: "!"}
 
 
 def verdict_text(report: Report, where: str, *, age: float, late: bool, failure: str, paused: bool) -> Text:
-    """The status, and how far it is to be believed: `age` is seconds since that look, or since there was a new one."""
+    """The status, and how far it is to be believed: `age` is seconds since that look."""
     word, style = _STATUS[report.status]
     text = Text(word, style, no_wrap=True, overflow="ellipsis")
     if failure:

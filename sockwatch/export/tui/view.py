@@ -48,11 +48,17 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """One look: the report, and how the sockets of each state divide. A failed one has no groups."""
+    """One look: the report, and how the sockets of each state divide. A failed one has no groups.
+
+    `age` is how many seconds old it was when it came; `interval` is from one look to the next, None where that is up to
+    who asks.
+    """
 
     report: Report
     groups: Mapping[State, Groups]
     listeners: tuple[SocketLine, ...]
+    age: float = 0.0
+    interval: float | None = None
 
 
 class Feed(Protocol):

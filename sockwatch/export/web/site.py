@@ -43,7 +43,7 @@ def build_site(
     routes = [
         *scrape.routes(published),
         *health.routes(published),
-        *report_api.routes(live),
+        *report_api.routes(live, clock),
         *socket_api.routes(live, lists),
         *history_api.routes(history, clock),
         *events.routes(live, page, clock),

@@ -1,5 +1,6 @@
 """The view of a daemon, through a real web server."""
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,12 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 import reports
-from export.tui.scene import Host, feed_of
+from export.tui.scene import Host, Screen, feed_of
 from export.web.serving import Served, published
 from export.web.test_passwords import ALICE, basic
+from sockwatch.clock import SystemClock
 from sockwatch.errors import DaemonError
+from sockwatch.export.tui.app import Top
 from sockwatch.export.tui.daemon import DaemonFeed
 from sockwatch.export.tui.head import verdict_text
 from sockwatch.export.tui.host import HostFeed
@@ -78,6 +81,29 @@ def test_budgets_and_what_is_closing_for_long_are_those_of_the_daemon() -> None:
     assert shares == ["12 %", "10 %"]
     old = {row.key: row.cells[4].text for row in listing(View.STATES, look, {}, None).rows}
     assert old["close_wait"] == "7"
+
+
+@pytest.mark.parametrize(("age", "interval", "late"), [(3600, 10.0, "1 h"), (45, 10.0, "4"), (100, 60.0, "")])
+def test_how_old_the_look_of_a_daemon_is_counts_from_when_it_looked(age: int, interval: float, late: str) -> None:
+    _, own, last = seen()
+    clock = SystemClock()
+    report = replace(own.report, effort=replace(reports.effort(), interval=interval))
+    with Served() as served:
+        poll = replace(last.poll, report=report, interval=interval, monotonic=clock.monotonic() - age)
+        served.last = replace(last, poll=poll)
+        feed = DaemonFeed(url(served))
+        look = feed.look()
+        assert (look.age, look.interval) == (pytest.approx(age, abs=20), interval)
+        top = Top(feed, look, clock, interval=2.0)
+
+        async def run() -> None:
+            async with top.run_test(size=(120, 24)) as pilot:
+                await pilot.pause()
+                line = Screen(top, pilot).lines[0]
+                assert (f"no new look for {late}" if late else served.address[0]) in line
+                assert ("no new look" in line) is bool(late)
+
+        asyncio.run(run())
 
 
 def test_a_daemon_that_asks_for_a_password_gets_it_or_the_reason_is_told(tmp_path: Path) -> None:
