@@ -134,6 +134,7 @@ class Box:
             os.path.realpath(sys.base_prefix): "/srv/python",
             sysconfig.get_path("purelib"): "/srv/packages",
             str(ROOT / "sockwatch"): "/srv/sockwatch/sockwatch",
+            str(ROOT): str(ROOT),  # which may be below /tmp, where the machine has its own
         }
         (self._dir / "binds").write_text("".join(f"{source} {target}\n" for source, target in binds.items()))
 

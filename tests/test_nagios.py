@@ -21,7 +21,7 @@ PAGE = (Path(__file__).parents[1] / "docs" / "nagios.md").read_text(encoding="ut
 SERVICES = {
     "ok": (0, "--only self_connect"),
     "warning": (1, "--min-age 1 --only close_wait_leak"),
-    "critical": (2, "--only accept_queue_overflow --only close_wait_leak --min-age 1"),
+    "critical": (2, "--only accept_queue_overflow --only close_wait_leak --min-age 0"),
     "passed_over": (0, "--min-age 1 --only close_wait_leak --fail-on critical"),
     "out_of_time": (3, "--timeout 0.001"),
     "threshold": (3, "-w 5"),

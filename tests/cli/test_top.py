@@ -96,7 +96,7 @@ def test_in_a_real_terminal_from_the_verdict_to_one_socket_and_out(terminal: Cal
     seen.until("with close_wait")
     seen.press("Enter")
     seen.until(r"state +close_wait")
-    seen.until(r"process +\w+\[\d+\]")
+    seen.until(r"process +\S+\[\d+\]")
     seen.netns.run(forget_kept)
     seen.until("gone; the last look saw it in close_wait")
     seen.press("q")
