@@ -56,7 +56,8 @@ class Alert:
     silenced_by: str | None = None
     """Why the silence that matches it was made; nobody is told while there is one."""
     inhibited_by: AlertIdentity | None = None
-    """The alert that explains it; nobody is told of this one while that one fires, and for as long as `for` after."""
+    """The alert that explains it; nobody is told of this one while that one fires or is pending, and for as long as
+    `for` after it fired."""
     finding: Finding | None = None
     told_severity: Severity | None = None
     """The severity that sinks were told last, at this look included; None while they know nothing of it."""

@@ -134,7 +134,7 @@ def detect(window: Window, settings: StuckSettings) -> Iterator[Finding]:
         ends = find_ends(window.current, stuck)
         other_end = _other_end(window, ends)
         severity = severity_of(certain=certain)
-        if _blamed_elsewhere(window, ends.sockets) if ends.here.any() else name == "orphaned":
+        if _blamed_elsewhere(window, ends.sockets, name) if ends.here.any() else name == "orphaned":
             severity = Severity.INFO
         if name == "orphaned" and certain and _share(window, stuck) >= settings.share:
             severity = Severity.WARNING
@@ -176,11 +176,16 @@ def _min_ages(window: Window, sockets: SocketTable, settings: StuckSettings) -> 
     return np.where(sockets.inode == 0, np.minimum(settings.min_age, half_life), settings.min_age)
 
 
-def _blamed_elsewhere(window: Window, ends: SocketTable) -> bool:
-    """Whether the other ends are old enough in CLOSE_WAIT for close_wait_leak to carry the warning, or may be."""
+def _blamed_elsewhere(window: Window, ends: SocketTable, variant: str) -> bool:
+    """Whether close_wait_leak carries the warning: the other ends are old enough in CLOSE_WAIT for it, or may be.
+
+    Orphans are gone at the age at which it begins to judge by default: of theirs the other ends only have to get there.
+    """
     judge = window.settings_of("close_wait_leak", Settings())
     if judge is None:
         return False
+    if variant == "orphaned":
+        return bool(ends.is_in_state(State.CLOSE_WAIT).all())
     young = age.ages(window, ends).upper < judge.min_age
     return bool((ends.is_in_state(State.CLOSE_WAIT) & ~young).all())
 

@@ -1,8 +1,8 @@
 """Which alert explains which: of a cause and its consequence only the cause is told.
 
 A rule holds between two alerts of one network namespace, and only where addresses, ports or processes show that they
-are about the same connections. The explaining alert must fire, and be at least as severe: what is critical is never
-kept quiet by a warning.
+are about the same connections. The explaining alert must fire, or be about to (pending), and be at least as severe:
+what is critical is never kept quiet by a warning.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -141,7 +141,7 @@ def explained(alerts: Iterable[Alert]) -> Mapping[AlertIdentity, AlertIdentity]:
         by_netns.setdefault(alert.identity.netns, []).append(alert)
     for together in by_netns.values():
         for rule in RULES:
-            causes = [one for one in together if one.state is AlertState.FIRING and _is(rule.cause, one)]
+            causes = [one for one in together if one.state is not AlertState.RESOLVED and _is(rule.cause, one)]
             for consequence in together if causes else ():
                 if not _is(rule.consequence, consequence) or consequence.identity in found:
                     continue

@@ -176,7 +176,7 @@ def _blind(one: Tracked | None, look: Look, settings: AlertSettings, failures: i
         state=AlertState.PENDING if fired is None else AlertState.FIRING,
         severity=Severity.CRITICAL,
         worst=Severity.CRITICAL,
-        summary=f"sockwatch is blind: {how_many} at the sockets failed",
+        summary=f"sockwatch is blind: {how_many} at the sockets failed: {why}",
         cause=f"The last one ended with: {why}",
         remedies=_REMEDIES,
         count=failures,
@@ -195,13 +195,20 @@ def _inhibit(
     look: Look,
     passed: float,
 ) -> dict[AlertIdentity, Tracked]:
-    """Which alert explains which. One that is released waits `for_`, so that it can end with what explained it."""
-    causes = explained(_alert(one, silences[key], look.time) for key, one in alerts.items())
+    """Which alert explains which. One that is released waits `for_`, so that it can end with what explained it.
+
+    A cause that is pending holds its consequence back too, which is often older; where it goes again without having
+    fired, there is nothing to wait for. One that no look sees may never fire.
+    """
+    followed = {
+        key: one for key, one in alerts.items() if one.state is not AlertState.PENDING or one.presence is Presence.SEEN
+    }
+    causes = explained(_alert(one, silences[key], look.time) for key, one in followed.items())
     after: dict[AlertIdentity, Tracked] = {}
     for key, one in alerts.items():
         cause, wait = causes.get(key), one.wait
         if cause is not None:
-            wait = settings.for_
+            wait = settings.for_ if alerts[cause].state is AlertState.FIRING else 0.0
         elif one.inhibited_by is not None and one.presence is Presence.SEEN:
             wait = 0.0 if one.severity is Severity.CRITICAL else wait - passed
             cause = one.inhibited_by if wait > 0 else None

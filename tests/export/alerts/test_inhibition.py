@@ -136,11 +136,12 @@ def test_not_about_another_port(pair: tuple[Alert, Alert]) -> None:
     assert explained((cause, elsewhere)) == {}
 
 
-@pytest.mark.parametrize("state", [AlertState.PENDING, AlertState.RESOLVED])
-def test_a_cause_that_does_not_fire_explains_nothing(state: AlertState) -> None:
+def test_a_cause_explains_before_it_fires_and_not_when_it_is_over() -> None:
     _, consequence = PAIRS["never accepted"]
-    cause = alert("accept_queue_overflow/somaxconn", "0.0.0.0:80", state=state)
-    assert explained((cause, consequence)) == {}
+    pending = alert("accept_queue_overflow/somaxconn", "0.0.0.0:80", state=AlertState.PENDING)
+    assert explained((pending, consequence)) == {consequence.identity: pending.identity}
+    over = alert("accept_queue_overflow/somaxconn", "0.0.0.0:80", state=AlertState.RESOLVED)
+    assert explained((over, consequence)) == {}
 
 
 def test_a_warning_keeps_nothing_critical_quiet() -> None:

@@ -208,6 +208,23 @@ def test_a_consequence_is_told_when_its_cause_is_over_and_it_is_not() -> None:
     assert [looker.see(stuck) for _ in range(3)] == [[], ["firing close_wait_leak/never_accepted"], []]
 
 
+def test_an_older_consequence_waits_for_a_cause_that_is_about_to_fire() -> None:
+    full = replace(overflow(), severity=Severity.WARNING)
+    stuck = leak(variant="never_accepted", subject=Subject(netns="host", local="10.0.0.1:80", remote="*:*"))
+    looker = Looker()
+    assert gone(looker, 2, stuck) == []
+    assert gone(looker, 6, full, stuck) == ["firing accept_queue_overflow/somaxconn"]
+
+
+def test_a_cause_that_never_fires_holds_its_consequence_back_only_while_it_is_seen() -> None:
+    full = replace(overflow(), severity=Severity.WARNING)
+    stuck = leak(variant="never_accepted", subject=Subject(netns="host", local="10.0.0.1:80", remote="*:*"))
+    looker = Looker()
+    assert gone(looker, 2, stuck) == []
+    assert gone(looker, 3, full, stuck) == []
+    assert looker.see(stuck) == ["firing close_wait_leak/never_accepted"]
+
+
 def test_a_consequence_that_ends_soon_after_its_cause_is_never_told() -> None:
     full = overflow()
     stuck = leak(variant="never_accepted", subject=Subject(netns="host", local="10.0.0.1:80", remote="*:*"))

@@ -58,7 +58,9 @@ def test_goes_blind_and_sees_again() -> None:
     blind = looker.last.alerts[-1]
     assert blind.identity == AlertIdentity(code="blind")
     assert blind.severity is Severity.CRITICAL
-    assert "4 looks in a row" in blind.summary
+    assert blind.summary == (
+        "sockwatch is blind: 4 looks in a row at the sockets failed: the kernel refused the dump: Permission denied"
+    )
     assert "Permission denied" in blind.cause
     assert looker.see(leak()) == ["resolved blind"]
     assert looker.see(leak()) == []
