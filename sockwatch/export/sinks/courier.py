@@ -1,5 +1,6 @@
 """Carries what waits in the outbox to one sink."""
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -10,6 +11,8 @@ from sockwatch.export.sinks.notice import Notice
 from sockwatch.export.sinks.outbox import Entry, Outbox
 from sockwatch.export.sinks.outcome import Loss, Outcome, Reason, Result
 from sockwatch.export.sinks.tally import Tally
+
+_log = logging.getLogger(__name__)
 
 
 class Receiver(Protocol):
@@ -85,6 +88,11 @@ class Courier:
             return later
         outcome = receiver.deliver([entry.notice for entry in batch])
         self._tally.count(self.name, "", outcome, len(batch))
+        if outcome.result is Result.DELIVERED:
+            first = batch[0].notice
+            more = f" and {len(batch) - 1:,} more" if len(batch) > 1 else ""
+            told = f"{first.state} {first.severity} {first.identity.code}{more}"
+            _log.info("sink %s was told of %s: %s", self.name, told, outcome.detail)
         self._settle(receiver, batch, outcome)
         self._changed()
         return 0.0

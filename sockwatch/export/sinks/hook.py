@@ -141,9 +141,9 @@ class Hook:
     def _show(self, answer: Mapping[str, Any]) -> None:
         lines = answer["output"].splitlines()
         for line in lines[:_LOGGED_LINES]:
-            _log.info("sink %s: %s", self._name, printable(line[:_LOGGED_CHARACTERS]))
+            _log.info('sink %s said "%s"', self._name, printable(line[:_LOGGED_CHARACTERS]))
         if len(lines) > _LOGGED_LINES or answer["dropped_bytes"]:
-            _log.info("sink %s: and %d more lines", self._name, max(len(lines) - _LOGGED_LINES, 0))
+            _log.info("sink %s said %d more lines", self._name, max(len(lines) - _LOGGED_LINES, 0))
         if answer["left_behind"]:
             _log.warning("sink %s: it left %d processes behind, which were ended", self._name, answer["left_behind"])
         if answer["survivors"]:

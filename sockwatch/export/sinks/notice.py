@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sockwatch.export.json_report import kept_finding_object
+from sockwatch.export.layout import duration
 from sockwatch.export.metrics.labels import label
 from sockwatch.model.alert import Alert, AlertIdentity, AlertState
 from sockwatch.model.finding import Severity
@@ -51,7 +52,7 @@ def notice_of(alert: Alert, *, whole: bool = True) -> Notice:
         identity=identity,
         state=alert.state,
         severity=alert.severity,
-        summary=_short(alert.summary),
+        summary=_short(_summary(alert)),
         cause=_short(alert.cause),
         remedies=tuple(_short(remedy) for remedy in alert.remedies[:_MOST_REMEDIES]),
         count=alert.count,
@@ -108,6 +109,7 @@ def variables(notice: Notice, host: str) -> Mapping[str, str]:
         "CONTAINER": identity.container,
         "COUNT": str(notice.count),
         "SINCE": instant(notice.began),
+        "RESOLVED": "" if notice.resolved is None else instant(notice.resolved),
         "HOST": printable(host),
     }
     return {f"SOCKWATCH_{name}": value for name, value in values.items()}
@@ -128,6 +130,13 @@ def _process(notice: Notice) -> dict[str, Any] | None:
         "unit": identity.unit or None,
         "container": identity.container or None,
     }
+
+
+def _summary(alert: Alert) -> str:
+    """Of what is over its end first: what the alert last said is true no more."""
+    if alert.state is not AlertState.RESOLVED or alert.resolved is None:
+        return alert.summary
+    return f"over after {duration(max(alert.resolved - alert.began, 0.0))}: {alert.summary}"
 
 
 def _short(text: str) -> str:

@@ -1,3 +1,4 @@
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -216,6 +217,17 @@ def test_a_failure_is_logged_once_and_so_is_its_end(post: Post, caplog: pytest.L
     while (wait := post.run()) is not None:
         post.clock.now += wait
     assert caplog.messages == ["sink web: refused", "sink web: works again: ok"]
+
+
+def test_each_message_that_was_delivered_leaves_a_line(post: Post, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    post.take(alert(0))
+    post.run()
+    assert caplog.messages == ["sink web was told of firing warning close_wait_leak: ok"]
+    caplog.clear()
+    post.take(over(0), over(1))
+    post.run()
+    assert caplog.messages == ["sink web was told of resolved warning close_wait_leak and 1 more: ok"]
 
 
 def test_an_hour_without_the_receiver(clock: FakeClock, tmp_path: Path) -> None:

@@ -127,6 +127,17 @@ def test_mail(folder: Path, mail_server: MailServer) -> None:
     assert max(len(line) for line in mail_server.mail.split(b"\r\n")) <= LONGEST_LINE
 
 
+@pytest.mark.needs_program("msmtp")
+def test_mail_of_what_is_over_says_when_it_ended_and_how_long_it_lasted(folder: Path, mail_server: MailServer) -> None:
+    sink = configured(folder)["mail"]
+    assert isinstance(sink, ExecSink)
+    here = ("--host=127.0.0.1", f"--port={mail_server.port}", "--from=sockwatch@web1", "--tls=off", "--auth=off")
+    tell(ExecSink(command=(*sink.command, *here)), over())
+    text = email.message_from_bytes(mail_server.mail, policy=email.policy.default).get_content()
+    assert text.startswith("over after 10 min: app[812] read the end of")
+    assert "\nuntil     2023-11-14T22:23:50.000Z\n" in text
+
+
 def test_chat(folder: Path, receiver: WebReceiver) -> None:
     (folder.parent / "chat.url").write_text(f"{receiver.url}\n")
     tell(configured(folder)["chat"], alert(summary="<!channel> & so on"), over())

@@ -120,7 +120,7 @@ print(run("grep -E 'Cap(Inh|Prm|Eff|Amb)' /proc/self/status; sh -c 'grep CapEff 
     )  # fmt: skip
     own, *told, detail = ended.stdout.splitlines()
     assert int(own, 16), "the daemon has capabilities, else this shows nothing"
-    assert [line.rpartition("t")[2] for line in told] == ["0" * 16] * 5, ended.stdout
+    assert [line.rpartition("t")[2].rstrip('"') for line in told] == ["0" * 16] * 5, ended.stdout
     assert detail == "exit status 0"
 
 
@@ -197,7 +197,11 @@ def test_a_flood_of_output_is_read_and_not_kept(caplog: pytest.LogCaptureFixture
 def test_output_is_logged_printable(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     run(r"printf 'a\033[2Jb\n<0>c\n\377\342\200\256d'; echo e >&2")
-    assert caplog.messages == [r"sink tell: a\x1b[2Jb", "sink tell: <0>c", r"sink tell: \xff\u202ede"]
+    assert caplog.messages == [
+        r'sink tell said "a\x1b[2Jb"',
+        'sink tell said "<0>c"',
+        r'sink tell said "\xff\u202ede"',
+    ]
 
 
 def test_names_that_others_chose_do_nothing(tmp_path: Path) -> None:

@@ -31,8 +31,16 @@ def test_the_environment_of_a_hook() -> None:
         "SOCKWATCH_CONTAINER": "",
         "SOCKWATCH_COUNT": "23",
         "SOCKWATCH_SINCE": "2023-11-14T22:13:20.000Z",
+        "SOCKWATCH_RESOLVED": "",
         "SOCKWATCH_HOST": "web1",
     }
+
+
+def test_what_is_over_is_told_as_over_and_for_how_long_it_lasted() -> None:
+    told = notice_of(over())
+    assert told.summary == "over after 10 min: app[812] read the end of 23 connections and never closed them"
+    assert notice_object(told, "web1")["summary"] == variables(told, "web1")["SOCKWATCH_SUMMARY"] == told.summary
+    assert variables(told, "web1")["SOCKWATCH_RESOLVED"] == "2023-11-14T22:23:50.000Z"
 
 
 def test_what_nobody_knows_is_empty() -> None:
