@@ -153,6 +153,7 @@ class Daemon:
 
     def _publish(self, published: Published) -> None:
         """On the collector's thread: everybody who asks from now on gets this poll."""
+        self._web.prepare(published)
         self._published = published
         self._tell_loop(self._after_poll)
 
@@ -165,7 +166,8 @@ class Daemon:
             self._ready.set()
             gc.freeze()  # what is loaded by now stays: to walk through it again and again costs milliseconds a poll
             self._around.manager.ready()
-            _log.info("%s", told)
+            blind = any(gap.fatal for gap in self._published.poll.report.gaps)  # then the log has said why
+            _log.info("%s", "watching, though it cannot look yet" if blind else told)
         self._web.tell()
 
     def _unforeseen(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -71,7 +71,7 @@ class Running:
 
     def until_ready(self) -> Self:
         """Wait for the first verdict."""
-        self.until_line("^(ok|warning|critical|unknown): ")
+        self.until_line("^(ok|warning|critical): |^watching, ")
         return self
 
     @property

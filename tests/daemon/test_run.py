@@ -187,6 +187,13 @@ def test_a_look_that_hangs_does_not_hold_up_the_end(tmp_path: Path) -> None:
         assert daemon.lines()[-1] == "a look hangs and is left behind"
 
 
+def test_why_it_cannot_look_is_said_once(tmp_path: Path) -> None:
+    with Running(tmp_path, BLIND) as daemon:
+        daemon.until_ready()
+        assert len(daemon.matching("no network namespace")) == 1
+        assert daemon.end() == 0
+
+
 def test_the_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     with Running(tmp_path, words=HANGING) as daemon:
         daemon.until_line("^looking$")

@@ -120,6 +120,14 @@ class AlertBook:
                 _LOG.warning("the alerts start anew: %s: %s; it is now %s", file.path, foreign, aside.name)
         else:
             self._saved = _essence(self._memory)
+            self._tell_of_restored()
+
+    def _tell_of_restored(self) -> None:
+        firing = [one for one in self._memory.alerts.values() if one.state is AlertState.FIRING]
+        if firing:
+            worst = max(firing, key=lambda one: one.severity.rank)
+            more = f" and {len(firing) - 1:,} more" if len(firing) > 1 else ""
+            _LOG.info("still firing from before the restart: %s: %s%s", worst.identity.code, worst.summary, more)
 
     def _fail(self, why: str) -> None:
         if not self._failure:

@@ -43,6 +43,20 @@ def test_after_a_restart_what_fires_is_not_told_again(path: Path) -> None:
     assert looker.only.fired is not None
 
 
+def test_what_a_restart_brings_back_is_said_in_one_line(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    looker = Looker(book=AlertBook(AlertSettings(), path))
+    looker.see(leak())
+    looker.save()
+    restarted(looker, path)
+    assert caplog.messages == []  # what is pending was told to nobody
+    for _ in range(4):
+        looker.see(leak())
+        looker.save()
+    restarted(looker, path)
+    assert caplog.messages == [f"still firing from before the restart: close_wait_leak: {leak().summary}"]
+
+
 def test_what_is_over_after_a_restart_is_resolved_once_looks_say_so_for_long_enough(path: Path) -> None:
     looker = Looker(book=AlertBook(AlertSettings(), path))
     for _ in range(4):
