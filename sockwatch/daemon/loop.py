@@ -153,7 +153,10 @@ class Daemon:
 
     def _publish(self, published: Published) -> None:
         """On the collector's thread: everybody who asks from now on gets this poll."""
-        self._web.prepare(published)
+        try:
+            self._web.prepare(published)
+        except Exception as error:  # noqa: BLE001 - it only saves time, and must not end the watching; logged and counted
+            self._around.health.broke(Part.SERVER, error)
         self._published = published
         self._tell_loop(self._after_poll)
 

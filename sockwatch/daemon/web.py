@@ -11,9 +11,10 @@ from sockwatch.export.history.reader import History
 from sockwatch.export.web.counts import Counts
 from sockwatch.export.web.listening import listen
 from sockwatch.export.web.live import Live
-from sockwatch.export.web.published import LastPublished
+from sockwatch.export.web.published import LastPublished, Published
 from sockwatch.export.web.server import WebServer
 from sockwatch.export.web.site import build_site
+from sockwatch.export.web.socket_api import SocketLists
 from sockwatch.model.settings import WebSettings
 
 STOP_SECONDS = 3.0
@@ -37,7 +38,8 @@ class Web:
         history: History | None = None,
     ) -> None:
         self._live = Live(published)
-        self._site = build_site(published, live=self._live, clock=clock, history=history)
+        self._lists = SocketLists()
+        self._site = build_site(published, live=self._live, clock=clock, history=history, lists=self._lists)
         self._clock = clock
         self._inherited = tuple(inherited)
         self._settings = settings
@@ -85,8 +87,13 @@ class Web:
         self._close([*self._sockets])
         await self._server.stop(STOP_SECONDS)
 
+    def prepare(self, published: Published) -> None:
+        """Find what is asked of each poll before this one is published. On the collector's thread."""
+        self._lists.prepare(published.poll.snapshot)
+
     def tell(self) -> None:
         """There is another poll: whoever waits for it gets it."""
+        self._lists.move_on()
         self._live.tell()
 
     def metrics(self) -> Iterator[Metric]:

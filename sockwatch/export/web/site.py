@@ -36,10 +36,11 @@ def build_site(
     live: Live | None = None,
     clock: Clock | None = None,
     history: History | None = None,
+    lists: socket_api.SocketLists | None = None,
 ) -> Starlette:
-    """The application without its gate. `live` is told of each poll by whoever made it."""
+    """The application without its gate. `live` and `lists` are told of each poll by whoever made them."""
     live, clock = live or Live(published), clock or SystemClock()
-    page, lists = StatusPage(history=history is not None), socket_api.SocketLists()
+    page, lists = StatusPage(history=history is not None), lists or socket_api.SocketLists()
     routes = [
         *scrape.routes(published),
         *health.routes(published),

@@ -4,6 +4,7 @@ import asyncio
 import math
 import weakref
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sockwatch.errors import UsageError
-from sockwatch.export.web.live import Live, Shown
+from sockwatch.export.web.live import Live
 from sockwatch.export.web.parameters import Parameters, answer, refused
 from sockwatch.export.web.socket_groups import Group, Groups, group_sockets
 from sockwatch.export.web.socket_query import KNOWN, Page, Query, page, read_query, select
@@ -27,6 +28,8 @@ from sockwatch.model.state import State, Timer
 SCHEMA = "sockwatch.sockets/1"
 _KEPT = 8
 """Queries whose rows and counts are remembered until the next poll: of a million sockets 4 MB each."""
+_PREPARED = 4
+"""How many of those that were asked last are answered for the next poll before anybody asks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,30 +44,68 @@ class Found:
 _Matches = tuple[NDArray[np.int32], Groups]
 
 
+class _OfPoll:
+    """What is known of one poll: what was prepared, never changed, and what was asked."""
+
+    def __init__(self, snapshot: Snapshot, ready: Mapping[Query, _Matches]) -> None:
+        self.snapshot = weakref.ref(snapshot)
+        self.ready = ready
+        self.asked: OrderedDict[Query, asyncio.Future[_Matches]] = OrderedDict()
+        self.last: tuple[Query, ...] = ()
+        """The queries that were asked last, the newest first."""
+
+
 class SocketLists:
     """Finds sockets of the last poll in a thread of its own, once for each filter, whichever pages are asked for.
 
-    Belongs to the event loop's thread.
+    Belongs to the event loop's thread, all but `prepare`. A page that is open asks the same of each poll: `prepare`
+    finds that before the poll is published, so that of a million sockets the answer is there as soon as of a thousand.
     """
 
     def __init__(self) -> None:
-        self._of: weakref.ref[Shown] | None = None
-        self._kept: OrderedDict[Query, asyncio.Future[_Matches]] = OrderedDict()
+        self._now: _OfPoll | None = None
+        self._next: _OfPoll | None = None
 
-    async def find(self, shown: Shown, snapshot: Snapshot, query: Query) -> Found:
-        """In the snapshot of this poll. Raises UsageError where the query names what is not there."""
-        if self._of is None or self._of() is not shown:
-            self._of = weakref.ref(shown)
-            self._kept.clear()
-        what = replace(query, cursor=None, limit=0)
-        known = self._kept.get(what)
-        if known is None:
-            known = self._kept[what] = asyncio.ensure_future(asyncio.to_thread(_match, snapshot, query))
-            known.add_done_callback(_notice)
-            while len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-        rows, groups = await asyncio.shield(known)
+    def prepare(self, snapshot: Snapshot | None) -> None:
+        """What was asked of the poll before, of the one that comes next. For the collector's thread."""
+        if snapshot is None:
+            self._next = None
+            return
+        before, ready = self._now, {}
+        for query in () if before is None else before.last:
+            try:
+                ready[query] = _match(snapshot, query)
+            except UsageError:  # the namespace is gone: who asks again is told
+                continue
+        self._next = _OfPoll(snapshot, ready)
+
+    def move_on(self) -> None:
+        """The poll that was prepared is the last one now: nothing of the one before is kept."""
+        self._now = self._next
+
+    async def find(self, snapshot: Snapshot, query: Query) -> Found:
+        """In the snapshot of the last poll. Raises UsageError where the query names what is not there."""
+        now, what = self._of(snapshot), replace(query, cursor=None, limit=0)
+        now.last = (what, *(other for other in now.last if other != what))[:_PREPARED]
+        matches = now.ready.get(what)
+        if matches is None:
+            known = now.asked.get(what)
+            if known is None:
+                known = now.asked[what] = asyncio.ensure_future(asyncio.to_thread(_match, snapshot, query))
+                known.add_done_callback(_notice)
+                while len(now.asked) > _KEPT:
+                    now.asked.popitem(last=False)
+            matches = await asyncio.shield(known)
+        rows, groups = matches
         return Found(total=len(rows), groups=groups, page=page(snapshot, rows, query))
+
+    def _of(self, snapshot: Snapshot) -> _OfPoll:
+        """What is known of it; there may be nothing yet where nobody prepares."""
+        now, prepared = self._now, self._next
+        if now is None or now.snapshot() is not snapshot:
+            now = prepared if prepared is not None and prepared.snapshot() is snapshot else _OfPoll(snapshot, {})
+            self._now = now
+        return now
 
 
 def _notice(done: "asyncio.Future[_Matches]") -> None:
@@ -90,7 +131,7 @@ def routes(live: Live, lists: SocketLists) -> list[Route]:
             snapshot = shown.poll.snapshot
             if snapshot is None:
                 return refused(503, "the last look failed; /api/v1/report says why")
-            found = await lists.find(shown, snapshot, query)
+            found = await lists.find(snapshot, query)
         except UsageError as error:
             return refused(400, str(error))
         return answer(_body(shown.poll, snapshot, found))

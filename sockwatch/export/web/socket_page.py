@@ -30,7 +30,7 @@ def routes(live: Live, lists: SocketLists, clock: Clock) -> list[Route]:
             snapshot = shown.poll.snapshot
             if snapshot is None:
                 return 503, refusal("The last look failed: there are no sockets to show.")
-            found = await lists.find(shown, snapshot, query)
+            found = await lists.find(snapshot, query)
         except UsageError as error:
             return 400, refusal(str(error))
         return 200, drill_down(shown.poll, snapshot, query, found)

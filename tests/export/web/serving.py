@@ -25,6 +25,7 @@ from sockwatch.export.web.live import Live
 from sockwatch.export.web.published import Published
 from sockwatch.export.web.server import WebServer
 from sockwatch.export.web.site import build_site
+from sockwatch.export.web.socket_api import SocketLists
 from sockwatch.model.poll import Poll
 from sockwatch.model.report import Report
 from sockwatch.model.settings import WebSettings
@@ -86,8 +87,9 @@ class Served:
     ) -> None:
         self.clock = HandClock()
         self.last: Published | None = published()
+        self.lists = SocketLists()
         self.live = Live(lambda: self.last)
-        site = build_site(lambda: self.last, live=self.live, clock=self.clock)
+        site = build_site(lambda: self.last, lists=self.lists, live=self.live, clock=self.clock)
         site.router.routes[:0] = routes
         self.server = WebServer(
             site,

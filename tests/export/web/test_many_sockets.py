@@ -1,7 +1,9 @@
 """A host with a million sockets is answered about as quickly as one with a thousand."""
 
+import gc
 import math
 import time
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -55,3 +57,43 @@ def test_an_answer_takes_at_most_three_times_as_long(both: tuple[Served, Served]
             served.get(path)
             quickest[i] = min(quickest[i], time.perf_counter() - began)
     assert quickest[1] <= 3 * quickest[0]
+
+
+def polled(served: Served) -> None:
+    """As the daemon does it: another poll, which is prepared, and then published and told of."""
+    assert served.last is not None
+    assert served.last.poll.snapshot is not None
+    seen = replace(served.last.poll.snapshot)
+    served.lists.prepare(seen)
+    served.last = replace(served.last, poll=replace(served.last.poll, snapshot=seen))
+
+    async def tell() -> None:
+        served.lists.move_on()
+
+    served.run(tell)
+
+
+@pytest.mark.parametrize("path", [path for path in PATHS if "sockets" in path])
+def test_who_asks_the_same_of_each_poll_does_not_wait_for_it(both: tuple[Served, Served], path: str) -> None:
+    quickest = [math.inf, math.inf]
+    for served in both:
+        assert served.get(path).status == 200
+    for _ in range(TIMES // 2):
+        for i, served in enumerate(both):
+            polled(served)
+            began = time.perf_counter()
+            served.get(path)
+            quickest[i] = min(quickest[i], time.perf_counter() - began)
+    assert quickest[1] <= 3 * quickest[0]
+
+
+def test_with_the_next_poll_nothing_of_this_one_is_kept(both: tuple[Served, Served]) -> None:
+    few, _ = both
+    assert few.get("/api/v1/sockets").status == 200
+    now = few.lists._now  # noqa: SLF001 - what is kept is told nowhere
+    assert now is not None
+    kept = weakref.ref(now)
+    del now
+    polled(few)
+    gc.collect()
+    assert kept() is None
