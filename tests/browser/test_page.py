@@ -318,8 +318,9 @@ def test_on_paper_there_is_nothing_to_press(served: Served, open_page: OpenPage)
 
 
 def test_on_paper_the_sockets_are_there_where_they_are_the_page(served: Served, open_page: OpenPage) -> None:
-    page = visit(open_page(), served, "/sockets?state=close_wait&process=app")
+    page = visit(open_page(color_scheme="dark"), served, "/sockets?state=close_wait&process=app")
     page.emulate_media(media="print")
+    assert page.evaluate(CONTRAST) == []
     expect(page.locator("#sockets tbody tr").first).to_be_visible()
     expect(page.locator(".filters .active").first).to_be_visible()
     expect(page.get_by_role("link", name="Close", exact=True)).to_be_hidden()
