@@ -20,6 +20,8 @@ SWEEP_SECONDS = 60.0
 """Within so long all of them are read again, as far as SWEEP_FILES suffices."""
 SWEEP_FILES = 2000
 """So many files a second are read again at most for that: less than a hundredth of a core."""
+LONGEST_PAUSE = 10.0
+"""What passed since the look before counts for so long at most: who asks once a minute does not pay for all at once."""
 _LEAST_FILES = 8
 """What reading a process costs at least, in files."""
 
@@ -159,7 +161,8 @@ class Walk:
 
     def _sweep(self, wanted: NDArray[np.uint32], missing: set[int], now: Now, deadline: float) -> bool:
         """Read again what was not read for the longest; what a large process takes is saved up for over the looks."""
-        due = min(self._elapsed * self._files / SWEEP_SECONDS, self._elapsed * SWEEP_FILES)
+        passed = min(self._elapsed, LONGEST_PAUSE)
+        due = min(passed * self._files / SWEEP_SECONDS, passed * SWEEP_FILES)
         self._saved = min(self._saved + max(SWEEP_SHARE * self._files, due), self._files)
         for pid in self._least_recent():
             reading = self._readings[pid]

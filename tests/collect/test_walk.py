@@ -196,6 +196,17 @@ def test_what_was_passed_on_is_seen_within_a_minute_of_looks(proc: Path) -> None
     assert (seen[0], seen[-1]) == ([10], [10, 32])
 
 
+def test_a_long_pause_sweeps_no_more_than_a_short_one(proc: Path) -> None:
+    clock = ManualClock()
+    finder = OwnerFinder(clock=clock, proc=proc)
+    for pid in range(10, 33):
+        put_process(proc, pid, f"app{pid}", ticks=pid, inodes=[pid])
+    finder.find(suspects(10))
+    put_process(proc, 32, "app32", ticks=32, inodes=[10])
+    clock.now += 100 * SWEEP_SECONDS
+    assert [p.pid for p in finder.find(suspects(10))[0].processes] == [10]
+
+
 def test_a_process_that_becomes_another_keeps_no_old_description(proc: Path) -> None:
     finder = OwnerFinder(clock=ManualClock(), proc=proc)
     put_process(proc, 10, "python3", ticks=100, inodes=[7])
