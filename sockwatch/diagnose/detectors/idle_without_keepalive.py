@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sockwatch.diagnose import role
 from sockwatch.diagnose.age import Ages
@@ -34,7 +35,7 @@ from sockwatch.diagnose.verdict import Advice, Evidence, Telling, age_evidence, 
 from sockwatch.diagnose.window import Window
 from sockwatch.model.finding import Effect, Finding, Severity
 from sockwatch.model.snapshot import Asks
-from sockwatch.model.sockets import NO_DETAIL, SocketTable
+from sockwatch.model.sockets import SocketTable
 from sockwatch.model.state import State, Timer
 
 CODE = "idle_without_keepalive"
@@ -100,10 +101,10 @@ def suspects(window: Window, settings: IdleSettings) -> SocketTable:
 
 
 def _idle(window: Window, settings: IdleSettings) -> tuple[SocketTable, Ages]:
-    sockets = _without_timer(window)
-    idle = np.minimum(sockets.detail("last_data_sent"), sockets.detail("last_data_recv")) / 1e3
-    old = np.flatnonzero(idle >= settings.min_age)
-    sockets, idle = sockets.take(old), idle[old]
+    every = window.sockets
+    idle = np.minimum(every.detail("last_data_sent"), every.detail("last_data_recv")) / 1e3
+    old = np.flatnonzero(_without_timer(every) & (idle >= settings.min_age))
+    sockets, idle = every.take(old), idle[old]
     to_itself = (sockets.sport == sockets.dport) & (sockets.src_hi == sockets.dst_hi)
     to_itself &= sockets.src_lo == sockets.dst_lo
     alone = ~find_ends(window.current, sockets).here & ~to_itself
@@ -113,15 +114,13 @@ def _idle(window: Window, settings: IdleSettings) -> tuple[SocketTable, Ages]:
 def _nothing_known(window: Window) -> bool:
     """Whether there are open sockets and of none is it known when it last carried data."""
     opened = window.sockets.is_in_state(State.ESTABLISHED)
-    read = window.sockets.take(opened & (window.sockets.detail_row != NO_DETAIL))
-    return bool(opened.any() and np.isnan(read.detail("last_data_sent")).all())
+    return bool(opened.any() and np.isnan(window.sockets.detail("last_data_sent"))[opened].all())
 
 
-def _without_timer(window: Window) -> SocketTable:
-    """The open sockets without a timer of which more is known than the base columns."""
-    every = window.sockets
-    quiet = every.is_in_state(State.ESTABLISHED) & (every.timer == Timer.OFF) & (every.inode != 0)
-    return every.take(quiet & (every.detail_row != NO_DETAIL))
+def _without_timer(sockets: SocketTable) -> NDArray[np.bool_]:
+    """Which sockets are open and have no timer."""
+    quiet: NDArray[np.bool_] = sockets.is_in_state(State.ESTABLISHED) & (sockets.timer == Timer.OFF)
+    return quiet & (sockets.inode != 0)
 
 
 DETECTOR = Detector(
