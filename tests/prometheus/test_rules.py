@@ -22,6 +22,7 @@ from sockwatch.export.alerts.book import AlertBook
 from sockwatch.export.history.store import Store
 from sockwatch.export.metrics.page import render
 from sockwatch.export.sinks.dispatcher import Dispatcher
+from sockwatch.export.sinks.labels import OWN_LABELS
 from sockwatch.export.web.web_config_file import WebConfigFile
 from sockwatch.model.alert import BLIND
 from sockwatch.model.settings import AlertSettings, HistorySettings, MetricsSettings, WebhookSink
@@ -148,6 +149,17 @@ def test_an_inhibited_rule_and_the_one_that_explains_it_have_the_labels_that_mus
             label, pattern = re.fullmatch(r'(\w+) =~? "?([^"]*)"?', matcher).groups()  # type: ignore[union-attr] # it matches
             if label == "alertname":
                 assert all(any(re.fullmatch(one, name) for name in RULES) for one in pattern.split("|"))
+
+
+def test_alerts_of_the_rules_and_of_the_sink_are_grouped_by_host_and_code() -> None:
+    route = yaml.safe_load((FOLDER / "alertmanager.yml").read_text(encoding="utf-8"))["route"]
+    grouped = {*route["group_by"]}
+    assert {"code", "host"} <= OWN_LABELS & grouped
+    assert all(
+        {*rule["labels"]} >= {"code"} or "$labels.code" in rule["annotations"]["runbook"] for rule in RULES.values()
+    )
+    assert grouped - OWN_LABELS == {"job", "instance"}
+    assert not grouped & {"alertname", "severity"}  # or one problem is told by each rule that sees it
 
 
 def test_the_table_in_the_docs_is_the_rules() -> None:

@@ -6,7 +6,7 @@ from sockwatch.export.metrics.labels import label
 from sockwatch.export.sinks.notice import Notice
 
 OWN_LABELS = frozenset(
-    {"alertname", "variant", "severity", "netns", "local", "remote", "process", "unit", "container", "host"}
+    {"alertname", "code", "variant", "severity", "netns", "local", "remote", "process", "unit", "container", "host"}
 )
 """Labels that the config cannot set."""
 _FNV_OFFSET, _FNV_PRIME = 14695981039346656037, 1099511628211
@@ -18,6 +18,7 @@ def labels(notice: Notice, host: str, further: Mapping[str, str] | None = None) 
     identity = notice.identity
     own = {
         "alertname": identity.code,
+        "code": identity.code,
         "variant": identity.variant,
         "severity": notice.severity.value,
         "netns": identity.netns,

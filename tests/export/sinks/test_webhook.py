@@ -11,6 +11,7 @@ from sockwatch.model.settings import WebhookSink
 
 COMMON = {
     "alertname": "close_wait_leak",
+    "code": "close_wait_leak",
     "host": "web1",
     "netns": "host",
     "process": "app",
@@ -62,7 +63,7 @@ def test_what_is_over_says_since_when() -> None:
 def test_only_what_all_have_is_common() -> None:
     other = replace(alert(1), summary="another", identity=AlertIdentity(code="close_wait_leak", netns="host"))
     told = message("chat", [notice_of(alert(0)), notice_of(other)], "web1")
-    names = {"alertname", "host", "netns", "severity"}
+    names = {"alertname", "code", "host", "netns", "severity"}
     assert told["commonLabels"] == {name: COMMON[name] for name in names}
     assert told["commonAnnotations"].keys() == {"description", "remedy", "runbook"}
 
