@@ -56,11 +56,13 @@ def _list(width: int) -> Iterator[Line]:
 
 def _explain(word: str, width: int) -> list[Line]:
     """The explanation of `word`. Raises UsageError."""
+    from sockwatch.cli.glossary import trial
     from sockwatch.cli.glossary.blind import TEXT
+    from sockwatch.cli.glossary.rules import RULES
     from sockwatch.cli.glossary.states import STATES
     from sockwatch.cli.glossary.sysctls import SYSCTLS
     from sockwatch.diagnose.registry import codes, load_detectors
-    from sockwatch.model.alert import BLIND
+    from sockwatch.model.alert import BLIND, TEST
     from sockwatch.nearest import unknown
 
     states = {state.label: entry for state, entry in STATES.items()}
@@ -71,13 +73,17 @@ def _explain(word: str, width: int) -> list[Line]:
         return list(_state(plain, states[plain], width))
     if path in sysctls:
         return list(_sysctl(sysctls[path], SYSCTLS[sysctls[path]], width))
+    if word in RULES:
+        return _explain(RULES[word], width)
     code, slash, variant = word.partition("/")
+    if word == TEST:
+        return [Line(TEST, style=BOLD), *_sections(trial.TEXT, width)]
     if word == BLIND:
         return [Line(BLIND, style=BOLD), *_sections(TEXT, width)]
     if code in codes() and (not slash or variant in load_detectors()[code].variants):
         return list(_finding(code, variant, width))
     variants = [f"{code}/{variant}" for code, found in load_detectors().items() for variant in found.variants]
-    raise UsageError(unknown("word", word, [*codes(), *variants, *states, *sysctls, BLIND]))
+    raise UsageError(unknown("word", word, [*codes(), *variants, *states, *sysctls, *RULES, BLIND, TEST]))
 
 
 def _finding(code: str, variant: str, width: int) -> Iterator[Line]:

@@ -7,6 +7,8 @@ from sockwatch.model.finding import Finding, Severity
 
 BLIND = "blind"
 """The code of the alert that fires when looks keep failing; it is no finding."""
+TEST = "test"
+"""The code of the alert that tries a sink; it is no finding."""
 
 
 class AlertState(StrEnum):

@@ -1,7 +1,10 @@
 from collections.abc import Callable
 
 import pytest
+import yaml
 
+from contract.repository import ROOT
+from sockwatch.cli.glossary.rules import RULES
 from sockwatch.cli.glossary.states import STATES
 from sockwatch.cli.glossary.sysctls import SYSCTLS
 from sockwatch.diagnose.registry import codes, load_detectors
@@ -31,6 +34,20 @@ def test_the_alert_that_is_no_finding_is_explained_too(run: Run) -> None:
     code, out, _ = run("explain", "blind")
     assert (code, out.splitlines()[0]) == (0, "blind")
     assert "  blind " in run("explain")[1]
+
+
+def test_the_runbook_of_a_test_alert_explains_it(run: Run) -> None:
+    code, out, _ = run("explain", "test")
+    assert (code, out.splitlines()[0]) == (0, "test")
+    assert "nothing is wrong" in out
+
+
+def test_the_alerts_of_the_prometheus_rules_are_explained_by_their_names(run: Run) -> None:
+    groups = yaml.safe_load((ROOT / "prometheus" / "sockwatch.rules.yml").read_text(encoding="utf-8"))["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    assert {rule["alert"]: rule["labels"]["code"] for rule in rules if "code" in rule["labels"]} == RULES
+    assert run("explain", "SockwatchBlind") == run("explain", "blind")
+    assert run("explain", "TcpMemoryRunsOut") == run("explain", "memory_pressure")
 
 
 @pytest.mark.parametrize("word", [*(state.label for state in State), "CLOSE_WAIT", "FIN-WAIT-2", "close-wait"])

@@ -7,12 +7,10 @@ from enum import IntEnum
 from sockwatch.clock import Clock
 from sockwatch.export.sinks.notice import Notice
 from sockwatch.export.sinks.outcome import Outcome, Reason, Result
-from sockwatch.model.alert import AlertIdentity, AlertState
+from sockwatch.model.alert import TEST, AlertIdentity, AlertState
 from sockwatch.model.finding import Severity
 from sockwatch.model.printable import printable
 
-TEST = "test"
-"""The code of the test alert; it is no finding."""
 _ANSWERED = {Reason.EXIT_STATUS, Reason.SERVER_ERROR, Reason.RATE_LIMIT}
 
 Tell = Callable[[Sequence[Notice]], Outcome]
