@@ -44,7 +44,7 @@ from sockwatch.model.state import State
 
 CODE = "connect_unanswered"
 
-TELLING = Telling(
+NOBODY_HERE = Telling(
     summary="{who} gets no answer from {where} to {how_many}",
     cause="SYNs go out and nothing comes back, not even the refusal that a closed port would send: {why}.",
     remedies=(
@@ -66,7 +66,23 @@ TELLING = Telling(
         ),
     ),
 )
+_TIMEOUT = NOBODY_HERE.remedies[-1]
+QUEUE_FULL = replace(
+    NOBODY_HERE,
+    remedies=(
+        "The listener is on this host: let it accept() faster, as its finding accept_queue_overflow explains.",
+        _TIMEOUT,
+    ),
+)
+LISTENS_HERE = replace(
+    NOBODY_HERE,
+    remedies=(
+        "The listener is on this host: look at the firewall here, and at how full its accept queue gets (ss -lt).",
+        _TIMEOUT,
+    ),
+)
 SILENT = "a firewall drops them, the machine is down, or the route leads nowhere"
+UNSEEN = "the listener there is on this host, and a firewall here drops them, or its queue was full as they came"
 FULL = "the listener there is on this host, and its accept queue is full"
 
 
@@ -102,10 +118,13 @@ def detect(window: Window, settings: UnansweredSettings) -> Iterator[Finding]:
         warns = bool(sure.any()) and share >= settings.share and not full
         about = subject(window, group)
         evidence: Evidence = {"retransmits_max": int(group.retransmits.max()), "share_of_destination": share}
+        telling, why = (
+            (QUEUE_FULL, FULL) if full else (LISTENS_HERE, UNSEEN) if len(listeners) else (NOBODY_HERE, SILENT)
+        )
         yield tell(
             window,
             group,
-            TELLING,
+            telling,
             code=CODE,
             folded=folded,
             variant=None,
@@ -116,7 +135,7 @@ def detect(window: Window, settings: UnansweredSettings) -> Iterator[Finding]:
             evidence=evidence | age_evidence(ages.take(chosen), certain=bool(sure.any())),
             where=str(about.remote),
             how_many=plural(len(group), "attempt") + " to connect",
-            why=FULL if full else SILENT,
+            why=why,
         )
 
 
@@ -165,7 +184,7 @@ DETECTOR = Detector(
     asks=Asks(
         states=frozenset({State.SYN_SENT}),
         details=silence.DETAILS,
-        sysctls=frozenset(a.name for a in TELLING.advice) | {"net.ipv4.tcp_syn_linear_timeouts"},
+        sysctls=frozenset(a.name for a in NOBODY_HERE.advice) | {"net.ipv4.tcp_syn_linear_timeouts"},
     ),
     rows=frozenset({State.ESTABLISHED}),
     settings=UnansweredSettings(),

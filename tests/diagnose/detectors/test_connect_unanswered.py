@@ -107,6 +107,8 @@ def test_a_full_listener_of_this_host_carries_the_blame() -> None:
     assert finding.other_end is not None
     assert (finding.other_end.state, finding.other_end.process) == (State.LISTEN, SERVER)
     assert "accept queue is full" in finding.cause
+    assert finding.remedies[0].startswith("The listener is on this host: let it accept() faster")
+    assert not any("the other host" in remedy for remedy in finding.remedies)
 
 
 def test_a_listener_with_room_is_named_and_not_blamed() -> None:
@@ -115,7 +117,9 @@ def test_a_listener_with_room_is_named_and_not_blamed() -> None:
     assert finding.severity is Severity.WARNING
     assert finding.other_end is not None
     assert finding.other_end.state is State.LISTEN
-    assert "a firewall drops them" in finding.cause
+    assert "the listener there is on this host, and a firewall here drops them" in finding.cause
+    assert finding.remedies[0].startswith("The listener is on this host: look at the firewall here")
+    assert detect(window(trying(0)))[0].remedies[0].startswith("Capture packets on the other host.")
 
 
 def test_a_listener_elsewhere_is_no_other_end() -> None:
