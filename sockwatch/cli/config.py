@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from sockwatch.cli.parser import Parser
     from sockwatch.diagnose.detector import Settings
-    from sockwatch.model.settings import Sink
 
 ACTIONS = ("check", "show", "schema", "example")
 
@@ -61,26 +60,18 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check(path: Path, defaults: "Mapping[str, Settings]") -> int:
-    from sockwatch.config.load import load
+    from sockwatch.cli.config_look import look_at_all
+    from sockwatch.clock import SystemClock
+    from sockwatch.config import load
     from sockwatch.writers import others_who_write
 
+    wrong: list[str] = []
+    warnings: Iterable[str] = ()
     try:
-        sinks = load(path, defaults).daemon.sinks
-        wrong = [f"{path}: {mistake}" for mistake in _wrong_sinks(sinks)]
+        warnings = load(path, defaults, look=lambda settings: look_at_all(settings, SystemClock())).warnings
     except ConfigError as error:
-        wrong = [*error.mistakes]
-    if wrong:
-        emit("".join(f"{mistake}\n" for mistake in wrong))
-        return 1
-    others = others_who_write(path)
-    emit(f"{path}: ok\n" + (f"{path}: {others}: sockwatch run refuses this file\n" if others else ""))
-    return 0
-
-
-def _wrong_sinks(sinks: "Mapping[str, Sink]") -> "Iterable[str]":
-    """What only a look at this machine shows: programs, and names of hosts."""
-    if not sinks:
-        return ()
-    from sockwatch.export.sinks.mistakes import mistakes
-
-    return mistakes(sinks)
+        wrong += error.mistakes
+    if (others := others_who_write(path)) is not None:
+        wrong.insert(0, f"{path}: {others}: sockwatch run refuses this file")
+    emit("".join(f"{line}\n" for line in (*warnings, *(wrong or [f"{path}: ok"]))))
+    return 1 if wrong else 0

@@ -72,7 +72,11 @@ def _test_alert(options: argparse.Namespace) -> int:
 
 
 def _load(options: argparse.Namespace) -> "Setup":
-    """What the config says, and the options, which win. Raises UsageError."""
+    """What the config says, and the options, which win; warnings go to the log. Raises UsageError."""
+    import logging
+
+    from sockwatch.cli.config_look import look
+    from sockwatch.clock import SystemClock
     from sockwatch.config import Config, load
     from sockwatch.daemon.poller import Setup
     from sockwatch.diagnose.registry import load_detectors
@@ -80,7 +84,11 @@ def _load(options: argparse.Namespace) -> "Setup":
     detectors = load_detectors()
     defaults = {code: detector.settings for code, detector in detectors.items()}
     path = options.config or default_config()
-    config = Config(detectors=defaults) if path is None else load(path, defaults, trusted=True)
+    config = Config(detectors=defaults)
+    if path is not None:
+        config = load(path, defaults, trusted=True, look=lambda settings: look(settings, SystemClock()))
+    for warning in config.warnings:
+        logging.getLogger(__name__).warning("%s", warning)
     web = config.daemon.web
     if options.web_listen_address:
         web = replace(web, listen=tuple(options.web_listen_address))

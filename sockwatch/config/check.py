@@ -22,7 +22,7 @@ _LONG_INTEGER = 10**18
 
 
 class Checker:
-    """Collects `mistakes`: where, and the sentence. What it returns is whole only where there are none."""
+    """Collects `mistakes`: where, and the sentence. What it returns has None for what is wrong."""
 
     def __init__(self, known: Known) -> None:
         self.mistakes: list[tuple[KeyPath, str]] = []

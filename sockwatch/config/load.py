@@ -3,18 +3,19 @@
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sockwatch.config.check import Checker
 from sockwatch.config.forms import Known
-from sockwatch.config.lines import key_lines, line_of
+from sockwatch.config.lines import KeyPath, key_lines, line_of
 from sockwatch.diagnose.detector import Settings
 from sockwatch.diagnose.registry import load_detectors
 from sockwatch.errors import ConfigError, UsageError
 from sockwatch.model.printable import printable
+from sockwatch.model.remark import Remark
 from sockwatch.model.settings import DaemonSettings
 from sockwatch.writers import others_who_write
 
@@ -31,12 +32,21 @@ class Config:
 
     detectors: Mapping[str, Settings]
     daemon: DaemonSettings = field(default_factory=DaemonSettings)
+    warnings: tuple[str, ...] = ()
+    """What is no mistake and yet hardly meant so, each with file, line and key."""
 
 
-def load(path: Path, defaults: Mapping[str, Settings], *, trusted: bool = False) -> Config:
+def load(
+    path: Path,
+    defaults: Mapping[str, Settings],
+    *,
+    trusted: bool = False,
+    look: Callable[[DaemonSettings], Iterable[Remark]] = lambda _: (),
+) -> Config:
     """The defaults with what the file changes.
 
     `trusted`: refuse a file that others may have written, for it says which programs are started.
+    `look`: says what is wrong on this machine, of settings in which None stands for a value that is wrong anyway.
     Raises ConfigError with all mistakes at once; UsageError where the file cannot be read.
     """
     text = _read(path, trusted=trusted)
@@ -50,12 +60,20 @@ def load(path: Path, defaults: Mapping[str, Settings], *, trusted: bool = False)
     checker = Checker(Known(variants=variants))
     daemon = checker.table(tree, DaemonSettings(), (), besides=(DETECTORS,))
     detectors = _detectors(tree.get(DETECTORS, {}), defaults, checker)
-    if checker.mistakes:
-        lines = key_lines(text)
-        numbered = sorted((line_of(lines, at) or 0, sentence) for at, sentence in checker.mistakes)
-        told = (f"{path}:{line}: {sentence}" if line else f"{path}: {sentence}" for line, sentence in numbered)
-        raise ConfigError(*map(printable, told))
-    return Config(detectors=detectors, daemon=daemon)
+    remarks = tuple(look(daemon))
+    if mistakes := [*checker.mistakes, *((remark.at, remark.text) for remark in remarks if not remark.warning)]:
+        raise ConfigError(*_placed(path, text, mistakes))
+    warnings = _placed(path, text, [(remark.at, f"warning: {remark.text}") for remark in remarks])
+    return Config(detectors=detectors, daemon=daemon, warnings=warnings)
+
+
+def _placed(path: Path, text: str, told: Iterable[tuple[KeyPath, str]]) -> tuple[str, ...]:
+    """Sentences in the order of their lines, each with its file and line."""
+    lines = key_lines(text)
+    numbered = sorted((line_of(lines, at) or 0, sentence) for at, sentence in told)
+    return tuple(
+        printable(f"{path}:{line}: {sentence}" if line else f"{path}: {sentence}") for line, sentence in numbered
+    )
 
 
 def _read(path: Path, *, trusted: bool) -> str:

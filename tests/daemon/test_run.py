@@ -75,6 +75,14 @@ def test_without_a_state_directory_it_watches_and_says_so(tmp_path: Path) -> Non
         assert daemon.metrics()["sockwatch_state_directory_usable"] == 0
 
 
+def test_what_is_hardly_meant_so_is_told_at_the_start_and_what_stops_it_names_its_key(tmp_path: Path) -> None:
+    with Running(tmp_path, f'[[alerts.silences]]\n[web]\nconfig_file = "{tmp_path}/none.yml"\n') as daemon:
+        assert daemon.process.wait(SECONDS) == 3
+        everything = "alerts.silences: this silence has no pattern: it silences every alert for ever"
+        assert daemon.matching(f"{daemon.config}:1: warning: {everything}")
+        assert daemon.lines()[-1] == f"web.config_file: {tmp_path}/none.yml: No such file or directory"
+
+
 def test_reloads_good_and_bad_leave_nothing_behind(tmp_path: Path) -> None:
     def opened() -> tuple[int, int]:
         """Files and threads."""

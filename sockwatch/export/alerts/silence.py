@@ -1,12 +1,13 @@
 """Silences: who must not be told, by patterns over an alert's identity, until a time."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
 
 from sockwatch.model.alert import AlertIdentity
 from sockwatch.model.finding import Finding
+from sockwatch.model.remark import Remark
 from sockwatch.model.settings import Silence
 
 _FIELDS = ("code", "variant", "netns", "local", "remote", "process", "unit", "container")
@@ -24,6 +25,19 @@ def silenced_by(
         if _holds(silence.until, time) and all(_matches(silence, field, identity, finding) for field in _FIELDS):
             return silence.why or _WHY
     return None
+
+
+def remarks(silences: Iterable[Silence], time: float) -> Iterator[Remark]:
+    """Warnings of silences that silence nothing any more, or everything."""
+    for number, silence in enumerate(silences):
+        at = ("alerts", "silences", number)
+        if not _holds(silence.until, time):
+            text = f"alerts.silences.until: this silence ended at {silence.until}; it silences nothing"
+            yield Remark(at=(*at, "until"), text=text, warning=True)
+        elif all(set(getattr(silence, field)) == {"*"} for field in _FIELDS):
+            end = f"until {silence.until}" if silence.until else "for ever"
+            text = f"alerts.silences: this silence has no pattern: it silences every alert {end}"
+            yield Remark(at=at, text=text, warning=True)
 
 
 def _matches(silence: Silence, field: str, identity: AlertIdentity, finding: Finding | None) -> bool:

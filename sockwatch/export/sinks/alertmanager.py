@@ -24,7 +24,8 @@ RESOLVED_FOR = 900.0
 BATCH = 256
 """Alerts in one POST, as Prometheus sends them."""
 MOST_ALERTS = 2000
-_PATH = "/api/v2/alerts"
+PATH = "/api/v2/alerts"
+"""What is added to a base URL."""
 
 _Key = tuple[tuple[str, str], ...]
 """The sorted labels: what makes it the same alert for Alertmanager."""
@@ -62,7 +63,7 @@ class Alertmanager:
         self._tally = tally
         self._poster = Poster(
             target(
-                url.rstrip("/") + _PATH,
+                url.rstrip("/") + PATH,
                 timeout=settings.timeout,
                 headers={},
                 bearer_token_file=settings.bearer_token_file,

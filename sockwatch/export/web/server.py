@@ -16,6 +16,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from sockwatch.clock import Clock
+from sockwatch.errors import ConfigError, UsageError
 from sockwatch.export.web.connection import Connection
 from sockwatch.export.web.counts import Counts
 from sockwatch.export.web.gate import Gate
@@ -239,7 +240,14 @@ class WebServer:
 
 
 def _file(settings: WebSettings, clock: Clock) -> WebConfigFile | None:
-    return WebConfigFile(Path(settings.config_file), clock=clock) if settings.config_file else None
+    if not settings.config_file:
+        return None
+    try:
+        return WebConfigFile(Path(settings.config_file), clock=clock)
+    except ConfigError:
+        raise
+    except UsageError as error:
+        raise UsageError(f"web.config_file: {error}") from None
 
 
 def _limits(settings: WebSettings, limits: Limits) -> Limits:
