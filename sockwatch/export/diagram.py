@@ -54,14 +54,7 @@ class _Edge:
 _EDGES = (
     _Edge(path="M252 63 V91", said="listen()", x=246, y=82, anchor="end"),
     _Edge(path="M288 93 V65", said="close()", x=294, y=82),
-    _Edge(
-        path="M336 26 H450 Q486 26 486 62 V179",
-        said="connect(): SYN",
-        x=344,
-        y=18,
-        rate=("Tcp.ActiveOpens", "opened"),
-        below=46,
-    ),
+    _Edge(path="M336 26 H450 Q486 26 486 62 V179", said="connect(): SYN", x=344, y=18),
     _Edge(path="M462 181 V74 Q462 46 434 46 H338"),
     _Edge(path="M336 122 H402 Q438 122 438 156 V179", said="send", x=356, y=116),
     _Edge(path="M204 128 H116 Q86 128 86 158 V179", said="SYN arrives", x=98, y=146),
@@ -94,10 +87,12 @@ _EDGES = (
     _Edge(path="M336 562 H400", said="60 s", x=368, y=555, anchor="middle"),
 )
 _BESIDE = (
+    ("Tcp.ActiveOpens", "opened", 536, 18, "end"),
     ("TcpExt.TCPSynRetrans", "SYN again", 468, 254, "middle"),
     ("Tcp.EstabResets", "reset", 270, 344, "middle"),
 )
-"""Counters of what the figure has no arrow for: below the state that it happens in."""
+"""Counters that do not stand below the text of an arrow: beside that of connect(), and where the figure has no arrow
+below the state that it happens in."""
 
 RATES: Mapping[str, str] = {
     "Tcp.ActiveOpens": "connections opened by this side: connect() sent its first SYN",
@@ -156,7 +151,9 @@ def _edge(edge: _Edge, rates: Mapping[str, float]) -> Iterator[Markup]:
 def _beside(rates: Mapping[str, float]) -> Iterator[Markup]:
     for counter, word, x, y, anchor in _BESIDE:
         if counter in rates:
-            yield tag("text", f"{word} {rate_text(rates[counter])}", x=x, y=y, text_anchor=anchor, class_="rate")
+            text = f"{word} {rate_text(rates[counter])}"
+            about = tag("title", RATES[counter])
+            yield tag("text", text, about, x=x, y=y, text_anchor=anchor, class_="rate")
 
 
 def _box(state: State, about: StateCount, link: Callable[[State], str] | None) -> Markup:

@@ -44,9 +44,9 @@ def test_edges_carry_the_rates_that_are_known() -> None:
     known = {"Tcp.ActiveOpens": 23.4, "Tcp.PassiveOpens": 0.0, "TcpExt.TW": 1234.0, "Tcp.EstabResets": 0.04}
     text = str(state_diagram({}, known))
     assert re.findall(r">([\w ]+ (?:&lt;)?[\d.,]+/s)<", text) == [
-        "opened 23/s",
         "accepted 0/s",
         "closed here 1,234/s",
+        "opened 23/s",
         "reset &lt;0.1/s",
     ]
 
@@ -63,6 +63,15 @@ def test_what_cannot_be_told_is_a_question_mark_and_has_no_share() -> None:
     text = str(state_diagram({State.CLOSE: StateCount(count=None)}))
     assert text.count(">?</text>") == len(State)
     assert 'class="share"' not in text
+
+
+def test_what_is_opened_a_second_stands_beside_connect() -> None:
+    text = str(state_diagram({}, {"Tcp.ActiveOpens": 23.0, "TcpExt.TCPSynRetrans": 1.0}))
+    at = {word: re.search(rf'<text x="(\d+)" y="(\d+)"[^>]*>{word}', text) for word in ("opened", r"connect\(\)")}
+    (x, y), (connect_x, connect_y) = [map(int, found.groups()) for found in at.values() if found]
+    assert y == connect_y
+    assert connect_x < x
+    assert "SYN again 1.0/s<title>SYNs and SYN,ACKs sent again</title>" in text
 
 
 def test_a_finding_of_several_states_counts_in_each_what_it_has_there() -> None:

@@ -46,7 +46,8 @@ def _rates(shown: Shown) -> Markup:
         if counter in shown.rates
     ]
     if not known:
-        return tag("p", "What happens a second is known from the second look on.", class_="nothing")
+        said = "What happens a second takes two looks one after the other that did not fail."
+        return tag("p", said, class_="nothing")
     return tag("details", tag("summary", "What happens a second"), tag("dl", known, class_="rates"))
 
 

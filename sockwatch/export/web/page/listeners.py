@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sockwatch.export.layout import number
 from sockwatch.export.markup import Markup, tag
@@ -38,35 +39,53 @@ class Listener:
 def listeners(shown: Shown) -> Markup:
     """Those with most drops and the fullest queues first."""
     snapshot = shown.poll.snapshot
-    every = () if snapshot is None else found_in(snapshot, shown.totals.drops, shown.dropped)
+    every = 0 if snapshot is None else snapshot.sockets.count_by_state()[State.LISTEN]
+    found = [] if snapshot is None else found_in(snapshot, shown.totals.drops, shown.dropped, MOST_LISTENERS)
     said = "Nothing listens." if snapshot is not None else "Nothing could be looked at."
-    items = [_listener(one) for one in every[:MOST_LISTENERS]]
+    items = [_listener(one) for one in found]
     listed = tag("ul", items, class_="bars") if items else tag("p", said, class_="nothing")
-    left = more(len(every) - MOST_LISTENERS, "all of them", "/sockets?state=listen")
-    return section("listeners", "Listeners", listed, left, note=number(len(every)) if every else "")
+    left = more(every - MOST_LISTENERS, "all of them", "/sockets?state=listen")
+    return section("listeners", "Listeners", listed, left, note=number(every) if every else "")
 
 
-def found_in(snapshot: Snapshot, drops: Mapping[int, int], dropped: Mapping[int, int]) -> tuple[Listener, ...]:
-    """All listeners: what drops now first, then the fullest."""
+def found_in(snapshot: Snapshot, drops: Mapping[int, int], dropped: Mapping[int, int], most: int) -> list[Listener]:
+    """So many of the listeners: what drops now first, then the fullest."""
     sockets = snapshot.sockets.in_state(State.LISTEN)
-    owners = snapshot.owners.of(sockets)
+    waiting, limit = sockets.recv_q.astype(np.float64), sockets.send_q.astype(np.float64)
+    ratio = np.where(limit > 0, waiting / np.maximum(limit, 1), waiting > 0)
+    order = np.lexsort(
+        (
+            sockets.sport,
+            sockets.src_lo,
+            sockets.src_hi,
+            -_by_cookie(sockets.cookie, drops),
+            -ratio,
+            -_by_cookie(sockets.cookie, dropped),
+        )
+    )
+    few = sockets.take(order[:most])
+    owners = snapshot.owners.of(few)
     found = []
-    for row in np.arange(len(sockets)).tolist():
-        cookie = int(sockets.cookie[row])
-        owner = int(owners[row])
-        address = address_text(int(sockets.src_hi[row]), int(sockets.src_lo[row]))
+    for row in range(len(few)):
+        cookie, owner = int(few.cookie[row]), int(owners[row])
+        address = address_text(int(few.src_hi[row]), int(few.src_lo[row]))
         found.append(
             Listener(
-                netns=snapshot.namespaces[int(sockets.netns[row])].name,
-                local=endpoint_text(address, str(sockets.sport[row])),
+                netns=snapshot.namespaces[int(few.netns[row])].name,
+                local=endpoint_text(address, str(few.sport[row])),
                 process=None if owner == UNKNOWN else snapshot.owners.processes[owner].name,
-                waiting=int(sockets.recv_q[row]),
-                limit=int(sockets.send_q[row]),
+                waiting=int(few.recv_q[row]),
+                limit=int(few.send_q[row]),
                 dropped=drops.get(cookie),
                 dropped_now=dropped.get(cookie),
             )
         )
-    return tuple(sorted(found, key=lambda one: (-(one.dropped_now or 0), -one.ratio, -(one.dropped or 0), one.local)))
+    return found
+
+
+def _by_cookie(cookies: NDArray[np.uint64], counts: Mapping[int, int]) -> NDArray[np.float64]:
+    """The count of each socket; 0 where it is not known."""
+    return np.array([counts.get(cookie, 0) for cookie in cookies.tolist()], np.float64)
 
 
 def _listener(one: Listener) -> Markup:

@@ -5,8 +5,6 @@ from sockwatch.export.markup import Markup, tag
 from sockwatch.export.web.live import Shown
 from sockwatch.export.web.page.parts import moment, sign
 from sockwatch.export.wording import decisive, outcome
-from sockwatch.model.alert import AlertState
-from sockwatch.model.finding import Severity
 from sockwatch.model.report import Status
 
 _WORDS = {Status.OK: "Nothing wrong", Status.WARNING: "Warning", Status.CRITICAL: "Critical", Status.UNKNOWN: "Unknown"}
@@ -73,11 +71,6 @@ def title(shown: Shown, age: float = 0.0) -> str:
 
 
 def _since(shown: Shown) -> Markup:
-    """When this verdict began: with the first of the alerts that make it, or when the status changed."""
-    worst = {Status.WARNING: Severity.WARNING, Status.CRITICAL: Severity.CRITICAL}.get(shown.status)
-    began = [
-        alert.began for alert in shown.poll.alerts if alert.severity is worst and alert.state is not AlertState.RESOLVED
-    ]
-    since = min([*began, shown.since])
-    start = shown.from_start and since == shown.since
-    return tag("p", "since ", moment(since), ", when sockwatch began to look" if start else None, class_="since")
+    """When the status became what it is. Its alerts do not tell: one may have begun with another severity."""
+    start = ", when sockwatch began to look" if shown.from_start else None
+    return tag("p", "since ", moment(shown.since), start, class_="since")

@@ -310,7 +310,9 @@ async function chart() {
     const [states, found] = await Promise.all([ask("state"), ask("finding")]);
     const drawn = [draw("state", states, 8), draw("finding", found, 8)];
     past(found.findings, found.gaps.some((gap) => gap.ended === null));
-    said.textContent = drawn.some(Boolean) ? "" : "Nothing is known of this time yet.";
+    const known = [states, found].some(({ series }) => series.some((one) => one.high.some((value) => value !== null)));
+    const nothing = known ? "No sockets and no findings in this time." : "Nothing is known of this time yet.";
+    said.textContent = drawn.some(Boolean) ? "" : nothing;
   } catch (error) {
     said.textContent = `No charts: ${error.message}`;
   }
