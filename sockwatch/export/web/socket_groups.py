@@ -78,10 +78,8 @@ def _peers(sockets: SocketTable, most: int) -> tuple[Group, ...]:
 
 
 def _ports(snapshot: Snapshot, sockets: SocketTable, most: int) -> tuple[Group, ...]:
-    listened = np.zeros((len(snapshot.namespaces), _PORTS), np.bool_)
-    listeners = np.flatnonzero(snapshot.sockets.is_in_state(State.LISTEN))
-    listened[snapshot.sockets.netns[listeners], snapshot.sockets.sport[listeners]] = True
-    local = listened[sockets.netns, sockets.sport] | (sockets.dport == 0)
+    listeners = snapshot.sockets.in_state(State.LISTEN)
+    local = np.isin(_local_ends(sockets), _local_ends(listeners)) | (sockets.dport == 0)
     counts = np.bincount(np.where(local, sockets.sport, sockets.dport) + _PORTS * ~local, minlength=2 * _PORTS)
     largest = np.argsort(-counts, kind="stable")[:most]
     chosen = [
@@ -95,6 +93,11 @@ def _ports(snapshot: Snapshot, sockets: SocketTable, most: int) -> tuple[Group, 
         if counts[number]
     ]
     return _rest(chosen, len(sockets))
+
+
+def _local_ends(sockets: SocketTable) -> NDArray[np.int64]:
+    """A number for each port of each namespace."""
+    return sockets.netns.astype(np.int64) * _PORTS + sockets.sport
 
 
 def _largest(counts: Counter[str], most: int) -> tuple[Group, ...]:
