@@ -177,7 +177,8 @@ class Top(App[None]):
         for line in self.screen_stack[0].query(f"#{name}").results(Static):  # none is left when the view ends
             line.update(Group(text))
 
-    def _title(self, said: str) -> Text:
+    def _title(self, said: str, beyond: str) -> Text:
+        """`beyond` are columns that are not on the screen; where there is no room to say so there is a second line."""
         place = self._place
         parts = []
         if place.view is View.SOCKETS:
@@ -188,7 +189,12 @@ class Top(App[None]):
             parts = [f"{count} sockets {describe(place.asked)}".strip(), listed, self._news.refusal]
         if place.words:
             parts.append(f"with {place.words}")
-        return Text(printable("; ".join(part for part in [*parts, said] if part)), overflow="ellipsis", no_wrap=True)
+        text = Text(printable("; ".join(part for part in [*parts, said] if part)), overflow="ellipsis", no_wrap=True)
+        if beyond:
+            hint = f"Right:{beyond}"
+            beside = text.cell_len + 2 + len(hint) <= self.size.width
+            text.append(("  " if beside else "\n") if text else "").append(hint, "reverse")
+        return text
 
     def _fill(self) -> None:
         place, data = self._place, self.screen_stack[0].query_one(Rows)
@@ -201,7 +207,7 @@ class Top(App[None]):
         self._rows = arrange(table, sort=sort, reverse=place.reverse, words=place.words)[: 2 * MOST_ROWS]
         data.show(table, self._rows, sort)
         said = "" if self._rows else table.empty if not table.rows else "no row has that"
-        self._say("title", self._title(said))
+        self._say("title", self._title(said, data.beyond))
         if self._rows and key is not None:
             keys = [row.key for row in self._rows]
             data.move_cursor(row=keys.index(key) if key in keys else min(at, len(keys) - 1), scroll=False)

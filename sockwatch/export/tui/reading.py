@@ -20,6 +20,7 @@ Escape           back, or drop the filter
                  state=close_wait port=443 process=nginx peer=10.0.0.0/8
                  netns=host min_age=60; side=local or side=remote with a port
 s, r             sort by the next column; turn the order round
+Right, Left      columns that do not fit
 p                stop looking, and go on
 q                quit
 

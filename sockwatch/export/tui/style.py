@@ -18,7 +18,8 @@ THEME = replace(
 )
 
 STYLE = """
-#verdict, #rates, #tabs, #title, #heading { height: 1; }
+#verdict, #rates, #tabs, #heading { height: 1; }
+#title { height: auto; min-height: 1; max-height: 2; }
 #verdict, #rates, #tabs, #title { text-wrap: nowrap; text-overflow: ellipsis; }
 #states { height: auto; max-height: 3; }
 #tabs { link-style: none; link-color: ansi_default; link-background: ansi_default; link-style-hover: reverse; }

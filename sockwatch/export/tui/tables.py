@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import ip_network
 from textwrap import wrap
@@ -21,7 +21,10 @@ from sockwatch.model.state import State
 BLOCKS = "▁▂▃▄▅▆▇█"
 LOOKS_IN_TREND = 16
 _BESIDE_FINDINGS, _MOST_LINES = 32, 2
-_UNKNOWN_OWNER = "(not known)"
+_UNKNOWN_OWNER, _NO_OWNER = "(not known)", "-"
+_NOBODYS = {State.TIME_WAIT, State.SYN_RECV}
+"""The kernel keeps these without a struct socket, so that no process can hold them (struct inet_timewait_sock and
+struct request_sock)."""
 _RED, _YELLOW, _DIM = "bold red", "bold yellow", "dim"
 STYLES = {Severity.CRITICAL: _RED, Severity.WARNING: _YELLOW, Severity.INFO: ""}
 _CLOSING = (State.FIN_WAIT_1, State.FIN_WAIT_2, State.CLOSING, State.LAST_ACK)
@@ -192,17 +195,22 @@ def _states(look: Look, trend: Mapping[State, Sequence[int]]) -> Listing:
 def _by_group(
     look: Look, groups_of: Callable[[Groups], tuple[Group, ...]], title: str, query: Callable[[Group], Query], name: str
 ) -> Listing:
-    """Groups with their sockets in each state; what is in no group of its own is together in the last."""
-    counts: dict[tuple[str | None, str], Counter[State]] = {}
-    shown: dict[tuple[str | None, str], Group] = {}
+    """Groups with their sockets in each state; what is in no group of its own is together in the last.
+
+    `name` is for the group without one; what nobody can hold is apart from it.
+    """
+    counts: dict[tuple[str | None, str, str], Counter[State]] = {}
+    shown: dict[tuple[str | None, str, str], Group] = {}
     for state, groups in look.groups.items():
         for group in groups_of(groups):
-            key = (group.value, group.side)
+            unnamed = _NO_OWNER if name and state in _NOBODYS else name
+            key = (group.value, group.side, "" if group.value or group.value is None else unnamed)
             counts.setdefault(key, Counter())[state] += group.count
             shown[key] = group
     rows = []
-    for (value, side), by_state in counts.items():
-        label = (shown[value, side].name or name) + (f" {side}" if side else "")
+    for key, by_state in counts.items():
+        value, side, unnamed = key
+        label = (shown[key].name or unnamed) + (f" {side}" if side else "")
         closing = sum(by_state[state] for state in _CLOSING)
         own = (State.ESTABLISHED, State.LISTEN, State.CLOSE_WAIT, State.TIME_WAIT)
         rest = by_state.total() - closing - sum(by_state[state] for state in own)
@@ -216,7 +224,10 @@ def _by_group(
             _count(by_state[State.TIME_WAIT]),
             _count(rest),
         )
-        rows.append(Row(repr((value, side)), cells, None if value is None else query(shown[value, side])))
+        target = None if value is None else query(shown[key])
+        if target is not None and unnamed:
+            target = replace(target, states=tuple(sorted(by_state)))
+        rows.append(Row(repr(key), cells, target))
     titles = ("TOTAL", "ESTAB", "LISTEN", "CLOSE_WAIT", "CLOSING", "TIME_WAIT", "OTHER")
     columns = (Column(title), *(Column(one, numeric=True) for one in titles))
     return Listing(columns, tuple(rows), "No sockets.", sort=1)

@@ -57,6 +57,39 @@ def test_each_view_lists_what_it_is_called() -> None:
     play(scene)
 
 
+def test_what_no_process_can_hold_is_not_called_not_known() -> None:
+    async def scene(screen: Screen) -> None:
+        await screen.press("3")
+        assert re.search(r"^- +7 +- +- +- +- +7 +-$", screen.text, re.MULTILINE)
+        assert "(not known)" not in screen.text
+        row = next(i for i, line in enumerate(screen.lines[6:]) if line.startswith("- "))
+        await screen.press(*["down"] * row, "enter")
+        await screen.until_shown("7 sockets state=time_wait process=")
+
+    play(scene)
+
+
+def test_columns_that_are_off_the_screen_are_named_until_there_is_room() -> None:
+    async def listed(screen: Screen) -> None:
+        await screen.press("2", "slash", *"established", "enter", "enter")
+        await screen.until_shown("13 sockets state=established")
+
+    async def narrow(screen: Screen) -> None:
+        await listed(screen)
+        assert "NETNS" not in screen.lines[5]
+        assert re.search(r" sockets .*  Right: .*NETNS$", screen.lines[4])
+        await screen.press(*["right"] * 60)
+        assert "NETNS" in screen.lines[5]
+
+    async def wide(screen: Screen) -> None:
+        await listed(screen)
+        assert "NETNS" in screen.lines[5]
+        assert "Right:" not in screen.text
+
+    play(narrow)
+    play(wide, size=(160, 24))
+
+
 def test_from_a_process_to_its_sockets_to_one_of_them_and_back() -> None:
     async def scene(screen: Screen) -> None:
         await screen.press("3", "enter")
@@ -86,6 +119,7 @@ def test_from_a_finding_to_what_to_do_to_its_sockets() -> None:
         assert "Its sockets" in screen.lines[-1]
         await screen.press("enter")
         await screen.until_shown("23 sockets state=close_wait port=8080 side=local process=orders-api")
+        assert any(re.fullmatch("Right:( [A-Z-]+)* NETNS", line) for line in screen.lines), screen.text
 
     play(scene)
 
