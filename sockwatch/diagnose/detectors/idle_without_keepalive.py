@@ -119,8 +119,9 @@ def _nothing_known(window: Window) -> bool:
 
 def _without_timer(sockets: SocketTable) -> NDArray[np.bool_]:
     """Which sockets are open and have no timer."""
-    quiet: NDArray[np.bool_] = sockets.is_in_state(State.ESTABLISHED) & (sockets.timer == Timer.OFF)
-    return quiet & (sockets.inode != 0)
+    held: NDArray[np.bool_] = sockets.inode != 0
+    quiet: NDArray[np.bool_] = held & sockets.is_in_state(State.ESTABLISHED) & (sockets.timer == Timer.OFF)
+    return quiet
 
 
 DETECTOR = Detector(
