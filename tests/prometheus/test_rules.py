@@ -162,6 +162,12 @@ def test_alerts_of_the_rules_and_of_the_sink_are_grouped_by_host_and_code() -> N
     assert not grouped & {"alertname", "severity"}  # or one problem is told by each rule that sees it
 
 
+def test_a_verdict_says_in_words_what_is_wrong_whatever_its_code() -> None:
+    for name in ("SockwatchCritical", "SockwatchWarning"):
+        summary = RULES[name]["annotations"]["summary"]
+        assert re.findall(r'eq \$labels.code "(\w+)" }}\w+ ', summary) == [*codes()]
+
+
 def test_the_table_in_the_docs_is_the_rules() -> None:
     page = (ROOT / "docs" / "prometheus.md").read_text(encoding="utf-8")
     told = dict(re.findall(r"^\| `(\w+)` \| (\w+) \|", page, re.MULTILINE))
