@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,9 +80,9 @@ def test_of_two_captures_what_is_new_and_what_is_gone(run: Run, captured: Callab
     assert words_of(out).startswith("Nothing wrong: web1")
 
 
-def counting(look: Snapshot, opens: int, **fields: object) -> Snapshot:
+def counting(look: Snapshot, opens: int, **fields: Any) -> Snapshot:
     """The same look, when the host had opened so many connections."""
-    return replace(look, namespaces=[namespace(counters={"Tcp.ActiveOpens": opens})], **fields)
+    return replace(look, namespaces=(namespace(counters={"Tcp.ActiveOpens": opens}),), **fields)
 
 
 def test_rates_between_two_captures_say_what_they_are_the_mean_of(run: Run, captured: Callable[..., str]) -> None:
@@ -94,7 +95,7 @@ def test_rates_between_two_captures_say_what_they_are_the_mean_of(run: Run, capt
 
 @pytest.mark.parametrize("fields", [{"host": "web2"}, {"monotonic": 20.0}], ids=["another host", "another boot"])
 def test_there_are_no_rates_between_two_hosts_or_boots(
-    run: Run, captured: Callable[..., str], fields: dict[str, object]
+    run: Run, captured: Callable[..., str], fields: dict[str, Any]
 ) -> None:
     look = healthy_look()
     before, after = captured(counting(look, 1000)), captured(counting(later(look, 3600), 37_000, **fields))
