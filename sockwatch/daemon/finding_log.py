@@ -1,4 +1,4 @@
-"""One line in the log for what comes, gets worse or better, and goes; none for what stays."""
+"""One line in the log for what comes, gets worse or better, grows tenfold, and goes; none for what stays."""
 
 import logging
 
@@ -8,6 +8,8 @@ from sockwatch.model.report import Report
 MOST_LINES = 60
 """In a window; of what flutters the rest is only counted."""
 WINDOW_SECONDS = 600.0
+GROWN = 10
+"""So many times the sockets that the log told last are told again."""
 _LEVELS = {Severity.INFO: logging.INFO, Severity.WARNING: logging.WARNING, Severity.CRITICAL: logging.ERROR}
 
 _Key = tuple[str, str, str | None, str | None, str | None]
@@ -20,6 +22,8 @@ class FindingLog:
 
     def __init__(self) -> None:
         self._open: dict[_Key, Finding] = {}
+        self._told: dict[_Key, int] = {}
+        """The most sockets that a line told."""
         self._blind: str | None = None
         self._window_began = 0.0
         self._lines = 0
@@ -47,10 +51,16 @@ class FindingLog:
                 self._line(finding, "opened")
             elif before.severity is not finding.severity:
                 self._line(finding, f"was {before.severity}")
+            elif finding.count >= GROWN * self._told[key] > 0:
+                self._line(finding, "grown")
+            else:
+                continue
+            self._told[key] = max(finding.count, self._told.get(key, 0))
         for key, finding in self._open.items():
             if key not in there:
                 self._line(finding, "closed", logging.INFO)
         self._open = there
+        self._told = {key: self._told[key] for key in there}
 
     def _line(self, finding: Finding, event: str, level: int | None = None) -> None:
         self._lines += 1

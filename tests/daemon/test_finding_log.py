@@ -43,6 +43,17 @@ def test_one_line_when_it_gets_worse(log: Log) -> None:
     assert (level, line[:31]) == ("ERROR", "was warning, critical close_wai")
 
 
+def test_one_line_whenever_it_has_grown_tenfold(log: Log) -> None:
+    log.take(report(leak(count=2)))
+    assert log.take(report(leak(count=19))) == []
+    assert log.take(report(leak(count=20, summary="20 leaks"))) == [
+        ("WARNING", "grown, warning close_wait_leak/not_closed: 20 leaks")
+    ]
+    assert log.take(report(leak(count=2))) == []
+    assert log.take(report(leak(count=199))) == []
+    assert len(log.take(report(leak(count=200)))) == 1
+
+
 def test_findings_of_other_subjects_are_others(log: Log) -> None:
     log.take(report(leak()))
     told = log.take(report(leak(), leak(subject=Subject(netns="net:[1]"))))

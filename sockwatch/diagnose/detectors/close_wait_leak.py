@@ -172,6 +172,7 @@ def detect(window: Window, settings: Settings) -> Iterator[Finding]:
     variant = _variants(sockets)
     queued = variant == NEVER_ACCEPTED
     keys = (*service_end(sockets, stuck.serving | queued), *_listener(window, sockets, queued))
+    every = window.sockets.in_state(State.CLOSE_WAIT)
     for rows, folded in split(window.owners.of(sockets), *keys, apart=(variant, sockets.netns)):
         counted, certain = settle(ages.take(rows), settings.min_age)
         chosen = rows[counted]
@@ -180,6 +181,7 @@ def detect(window: Window, settings: Settings) -> Iterator[Finding]:
         held = role.listeners_of(window.current, group) if name == "never_accepted" else group
         told = f"{name}_multipath" if stuck.multipath[chosen].all() else name
         left = None if name == "never_accepted" else _seconds_to_fd_limit(window, stuck, chosen)
+        in_all = len(chosen) if folded else _in_all(stuck, rows, chosen, every)
         soon = certain and left is not None and left < SOON_SECONDS
         yield tell(
             window,
@@ -195,9 +197,10 @@ def detect(window: Window, settings: Settings) -> Iterator[Finding]:
             ages=ages.take(chosen),
             evidence=_evidence(window, stuck, chosen, held)
             | ({} if left is None else {"seconds_to_fd_limit": round(left, 1)})
+            | ({"in_state": in_all} if in_all > len(chosen) else {})
             | age_evidence(ages.take(chosen), certain=certain),
             hint=leak_hint,
-            forecast=_forecast(left if soon else None),
+            forecast=_younger(len(chosen), in_all, settings) + _forecast(left if soon else None),
         )
 
 
@@ -322,6 +325,25 @@ def _same_service(stuck: _Stuck, chosen: NDArray[np.intp], sockets: SocketTable,
     for column in ("sport",) if stuck.serving[row] else ("dport", "dst_hi", "dst_lo"):
         same &= getattr(sockets, column) == getattr(one, column)[row]
     return same
+
+
+def _in_all(stuck: _Stuck, rows: NDArray[np.intp], chosen: NDArray[np.intp], every: SocketTable) -> int:
+    """How many TCP sockets of the chosen ones' service and variant are in CLOSE_WAIT, the young ones included.
+
+    Whose the young ones are is not known: where the service's old ones are not all of one finding, only those count.
+    """
+    netns, variant = int(stuck.sockets.netns[chosen[0]]), _variants(stuck.sockets)
+    if variant[chosen[0]] == NEVER_ACCEPTED or stuck.multipath[rows].any():
+        return len(chosen)
+    of_service = _same_service(stuck, chosen, stuck.sockets, netns) & (variant == variant[chosen[0]])
+    if int(of_service.sum()) != len(rows):
+        return len(chosen)
+    young_too = _same_service(stuck, chosen, every, netns) & (_variants(every) == variant[chosen[0]])
+    return max(int(young_too.sum()), len(chosen))
+
+
+def _younger(old: int, in_all: int, settings: Settings) -> str:
+    return f"; {old:,} for more than {settings.min_age:g} s, {in_all:,} in all" if in_all > old else ""
 
 
 def _forecast(seconds: float | None) -> str:

@@ -52,6 +52,24 @@ def test_the_receive_queue_tells_the_variant() -> None:
     assert found["fin_not_seen"].evidence["unread_bytes"] == 0
 
 
+def test_those_that_are_too_young_to_count_are_said_beside_those_that_count() -> None:
+    rows = [*(stuck(i) for i in range(23)), *(stuck(i, seconds=5.0) for i in range(23, 60))]
+    holders = {row["inode"]: [SERVER] for row in rows}
+    [finding] = detect(window(LISTENER, *rows, holders=holders))
+    assert (finding.count, finding.evidence["in_state"]) == (23, 60)
+    assert finding.summary.endswith("never closed them; 23 for more than 60 s, 60 in all")
+    [alone] = detect(window(LISTENER, *rows[:23], holders=holders))
+    assert "in_state" not in alone.evidence
+    assert alone.summary.endswith("never closed them")
+
+
+def test_whose_the_young_ones_are_is_not_guessed() -> None:
+    rows = [*(stuck(i) for i in range(4)), stuck(4, seconds=5.0)]
+    holders = {row["inode"]: [SERVER if number % 2 else CLIENT] for number, row in enumerate(rows)}
+    found = detect(window(LISTENER, *rows, holders=holders))
+    assert [(f.count, "in_state" in f.evidence) for f in found] == [(2, False), (2, False)]
+
+
 def test_what_was_never_accepted_is_the_listeners_fault() -> None:
     rows = [stuck(i, recv_q=1, inode=0, last_data_sent=61_200.0) for i in range(3)]
     [finding] = detect(window(LISTENER, *rows, holders={1: [SERVER]}))
@@ -202,7 +220,7 @@ def test_a_leak_that_fills_the_descriptor_table_within_five_minutes_is_critical(
 ) -> None:
     finding = growing(10, 34, seconds)  # 24 descriptors left, 24 in so many seconds
     assert (finding.severity, finding.evidence["seconds_to_fd_limit"]) == (severity, seconds)
-    shown = f"never closed them; at this rate its file descriptors last {seconds:.0f} s"
+    shown = f"never closed them; 10 for more than 60 s, 34 in all; at this rate its file descriptors last {seconds:.0f} s"
     assert finding.summary.endswith(shown) == (severity is Severity.CRITICAL)
 
 
