@@ -115,7 +115,7 @@ def _story(options: argparse.Namespace, clock: "Clock") -> "Story":
         path = history_file(options.config)
         with progress(lambda: "reading the history"):
             past = read_past(path, since_when(options.since, made), made + 1)
-        return Story(source=f"history {printable(str(path))}", made=made, past=past)
+        return Story(source=f"history {printable(str(path))}", host=os.uname().nodename, made=made, past=past)
     if options.captures:
         return _of_captures(options, clock, made)
     return _of_now(options, clock, made)

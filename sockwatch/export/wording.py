@@ -100,11 +100,12 @@ def where(finding: Finding) -> str:
     return f"{ends} in namespace {subject.netns}" if ends else f"namespace {subject.netns}"
 
 
-def oldest(finding: Finding) -> str:
-    """The bounds of the oldest socket's age."""
+def oldest(finding: Finding, *, past: bool = False) -> str:
+    """The bounds of the oldest socket's age; of a `past` finding there is nothing more to see."""
     least, most = finding.oldest_seconds, finding.evidence.get("oldest_seconds_max")
     most = None if isinstance(most, str) else most
-    low = "; not certain, look again with --sample" if finding.evidence.get("confidence") == "low" else ""
+    advice = "" if past else ", look again with --sample"
+    low = f"; not certain{advice}" if finding.evidence.get("confidence") == "low" else ""
     if least is None or least != least:  # noqa: PLR0124 - NaN is a number that is not there
         return f"at most {duration(most)}{low}" if most is not None else ""
     if most is None:

@@ -1,5 +1,6 @@
 """`sockwatch report` writes one file."""
 
+import os
 import re
 import socket
 import stat
@@ -113,15 +114,22 @@ def test_of_the_history(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     began = looks.time + 10
     with closing(Database(tmp_path / FILE, HistorySettings())) as database:
         for _ in range(20):
-            database.write(looks.see(leak()))
+            database.write(looks.see(leak(evidence={"confidence": "low", "oldest_seconds_max": 7384.5})))
         for _ in range(20):
             database.write(looks.fail())
     code, out, err = run("report", "-", "--since", "2h")
     assert (code, err) == (0, "")
+    host = os.uname().nodename
+    assert f"<title>What happened: {host} · sockwatch</title>" in out
+    assert f"sockwatch {host} history {tmp_path}" in words_of(out)
+    assert re.search(r"asked for from [-0-9]+ [0-9:]+ UTC ; no earlier look is kept", words_of(out)), words_of(out)
+    assert "not certain" in out
+    assert "--sample" not in out
     assert "1 finding, 1 of them open at the last look" in words_of(out)
     last = re.escape(moment(began + 190))
     assert re.search(rf"{re.escape(moment(began))} +, last seen +{last}", words_of(out)), words_of(out)
     assert "Until then restart the process" in words_of(out)
+    assert "no earlier look" not in run("report", "-", "--since", "3580s")[1]
     code, out, err = run("report", "-", "--since", "10s")
     assert "1 finding, 1 of them open at the last look no look since " in words_of(out)
 

@@ -43,10 +43,11 @@ class History:
     def span(self) -> tuple[float, float] | None:
         """From the first to the last look that is kept; None where there is none."""
         with self._reading() as connection:
-            first = connection.execute(
-                "SELECT min(t) FROM (SELECT min(time) AS t FROM rollups UNION ALL SELECT min(time) FROM samples)"
-            ).fetchone()[0]
+            (first,) = connection.execute("SELECT min(time) FROM samples").fetchone()
+            (rolled_up,) = connection.execute("SELECT min(time) FROM rollups").fetchone()
             last = connection.execute("SELECT max(time) FROM samples").fetchone()[0]
+        if rolled_up is not None and (first is None or rolled_up + ROLLUP <= first):  # else they are of the same looks
+            first = rolled_up
         return None if first is None or last is None else (float(first), float(last))
 
     def counts(self, since: float, until: float, *, points: int = 288, netns: str = "") -> Chart:

@@ -12,8 +12,17 @@ MOST_LINES = 6
 MOST_BARS = 40
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 960, 260, 70, 10, 10, 26
 _BAR, _PAD = 24, 8
-_TICKS = 6
-_DAY = 86400
+_TICKS = 7
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_STEPS = (
+    *(1, 2, 5, 10, 15, 30),
+    *(_MINUTE * many for many in (1, 2, 5, 10, 15, 30)),
+    *(_HOUR * many for many in (1, 2, 3, 4, 6, 12)),
+    *(_DAY * many for many in (1, 2, 7, 14, 28)),
+)
+"""Seconds between two marks of the time."""
+_LABEL = 80
+"""How wide a time with its day is."""
 
 
 def state_chart(chart: Chart, gaps: Sequence[Interval]) -> Markup | None:
@@ -122,12 +131,16 @@ def _level(y: float, text: str) -> list[Markup]:
 
 
 def _ticks(since: float, until: float, height: int) -> list[Markup]:
-    form = "%H:%M" if until - since <= _DAY else "%m-%d %H:%M"
+    """Round times, and none that would be cut at the edge."""
+    span = until - since
+    step = next((step for step in _STEPS if span / step <= _TICKS), int(span / _TICKS / _DAY + 1) * _DAY)
+    form = "%H:%M:%S" if step < _MINUTE else "%H:%M" if span <= _DAY else "%m-%d %H:%M" if step < _DAY else "%Y-%m-%d"
     made = []
-    for i in range(_TICKS):
-        time = since + (until - since) * (i + 0.5) / _TICKS
-        text = datetime.fromtimestamp(time, UTC).strftime(form)
-        made.append(tag("text", text, x=f"{_x(time, since, until):.1f}", y=height - 6, text_anchor="middle"))
+    for time in range(int(-(-since // step)) * step, int(until) + 1, step):
+        x = _x(time, since, until)
+        if x <= _WIDTH - _LABEL / 2:
+            text = datetime.fromtimestamp(time, UTC).strftime(form)
+            made.append(tag("text", text, x=f"{x:.1f}", y=height - 6, text_anchor="middle"))
     return made
 
 

@@ -39,6 +39,7 @@ section { margin-bottom: 26px; }
 @media print { .diagram { max-width: 480px; } .scroll { overflow: visible; } h2 { break-after: avoid; } }
 """
 _WORDS = {Status.OK: "Nothing wrong", Status.WARNING: "Warning", Status.CRITICAL: "Critical", Status.UNKNOWN: "Unknown"}
+_HAPPENED = "What happened"
 _STATUS = {Severity.CRITICAL: Status.CRITICAL, Severity.WARNING: Status.WARNING}
 _READING = """\
 A finding is a verdict about sockets that have something in common. Critical is what refuses connections, or soon \
@@ -77,12 +78,14 @@ def render_document(story: Story) -> str:
 
 def _title(story: Story) -> str:
     report = story.report
-    return f"{_WORDS[report.status]}: {report.host}" if report is not None else "What happened"
+    said = _WORDS[report.status] if report is not None else _HAPPENED
+    host = report.host if report is not None else story.host
+    return f"{said}: {host}" if host else said
 
 
 def _header(story: Story) -> Markup:
     report = story.report
-    host = f"{report.host}, Linux {report.kernel}" if report is not None else ""
+    host = f"{report.host}, Linux {report.kernel}" if report is not None else story.host
     return tag(
         "header",
         tag("span", "sockwatch", class_="name"),
@@ -252,7 +255,8 @@ def _past(past: Past) -> Iterator[Markup]:
     count = plural(len(timeline.findings), "finding") or "no findings"
     count += f", {number(len(still))} of them open at the last look" if still else ""
     said = "no looks are kept" if timeline.span is None else count
-    yield _banner(status, "What happened", tag("p", said, class_="said"), _span(since, until))
+    asked = _asked(timeline.since, since)
+    yield _banner(status, _HAPPENED, tag("p", said, class_="said"), _span(since, until), asked)
     yield section(
         "timeline",
         "Timeline",
@@ -268,7 +272,7 @@ def _past(past: Past) -> Iterator[Markup]:
         word = " to " if one.closed is not None else ", last seen "
         when = tag("p", moment(one.opened, date=True), word, moment(timeline.end(one), date=True), class_="since")
         finding = past.findings.get(one.number)
-        cards.append(tag("div", when, card(finding) if finding is not None else tag("p", one.summary)))
+        cards.append(tag("div", when, card(finding, past=True) if finding is not None else tag("p", one.summary)))
     yield section("past-findings", "What was found", cards or [tag("p", "Nothing.", class_="nothing")])
 
 
@@ -278,6 +282,13 @@ def _span(since: float, until: float) -> Markup:
             "p", "no look since ", moment(since, date=True), "; the last at ", moment(until, date=True), class_="since"
         )
     return tag("p", moment(since, date=True), " to ", moment(until, date=True), class_="since")
+
+
+def _asked(asked: float, first: float) -> Markup | None:
+    """That the history begins later than what was asked for."""
+    if asked >= first:
+        return None
+    return tag("p", "asked for from ", moment(asked, date=True), "; no earlier look is kept", class_="since")
 
 
 def _more(count: int) -> Markup | None:

@@ -21,8 +21,8 @@ from sockwatch.model.finding import Effect, Finding
 _WORDS = {Effect.HELPS: "helps", Effect.LIMITS: "limits", Effect.NONE: "does not help"}
 
 
-def card(finding: Finding, *, note: str = "") -> Markup:
-    """All that is known of it; `note` says what became of it."""
+def card(finding: Finding, *, note: str = "", past: bool = False) -> Markup:
+    """All that is known of it; `note` says what became of it. A `past` one cannot be looked at again."""
     head = tag(
         "p",
         sign(finding.severity),
@@ -37,7 +37,11 @@ def card(finding: Finding, *, note: str = "") -> Markup:
         tag("h3", finding.summary),
         tag("p", who(finding), class_="who") if who(finding) else None,
         _remedies(finding),
-        tag("dl", [tag("div", tag("dt", name), tag("dd", said)) for name, said in _facts(finding)], class_="facts"),
+        tag(
+            "dl",
+            [tag("div", tag("dt", name), tag("dd", said)) for name, said in _facts(finding, past=past)],
+            class_="facts",
+        ),
         _knobs(finding),
         _sockets(finding),
         class_=f"card {finding.severity.value}",
@@ -51,10 +55,10 @@ def _remedies(finding: Finding) -> Markup | None:
     return tag("div", tag("h4", "What to do"), steps, class_="remedies")
 
 
-def _facts(finding: Finding) -> Iterator[tuple[str, Child]]:
+def _facts(finding: Finding, *, past: bool) -> Iterator[tuple[str, Child]]:
     known = {
         "sockets": number(finding.count),
-        "oldest": oldest(finding),
+        "oldest": oldest(finding, past=past),
         "where": where(finding),
         "other end": other_end_text(finding.other_end),
         "why": finding.cause,

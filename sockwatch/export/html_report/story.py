@@ -41,12 +41,14 @@ class Past:
 class Story:
     """All of it. `report` is the look that is told, and `before` an earlier one that it is held against.
 
-    `source` says where it comes from. `made` is seconds since 1970. `rates` are events a second by counter, the means
-    over `mean_over` seconds. `booted_between`: the host was booted between the two looks, so that it counts anew.
+    `source` says where it comes from, and `host` whose history it is where there is no report. `made` is seconds since
+    1970. `rates` are events a second by counter, the means over `mean_over` seconds. `booted_between`: the host was
+    booted between the two looks, so that it counts anew.
     """
 
     source: str
     made: float
+    host: str = ""
     report: Report | None = None
     before: Report | None = None
     past: Past | None = None

@@ -37,6 +37,16 @@ def test_reads_while_another_writes(path: Path, database: Database) -> None:
         assert history.span() == (START, looks.time)
 
 
+def test_the_first_look_is_one_and_not_the_beginning_of_its_five_minutes(path: Path, database: Database) -> None:
+    looks = Looks(time=START + 217)
+    for _ in range(60):
+        look = looks.see(leak())
+        database.write(look)
+        database.tidy(look)
+    assert History(path).counts(START, START + 86400).lines  # of rollups
+    assert History(path).span() == (START + 227, looks.time)
+
+
 def test_steps_of_a_short_time_come_from_samples(path: Path, database: Database) -> None:
     looks = Looks()
     for number in range(360):

@@ -1,6 +1,9 @@
 """Lines and bars over time."""
 
 import re
+from datetime import UTC, datetime
+
+import pytest
 
 from sockwatch.export.history.records import Chart, Interval, Line
 from sockwatch.export.history.samples import Kind, Series
@@ -40,3 +43,29 @@ def test_nothing_known_is_no_picture_and_there_are_few_lines() -> None:
     assert drawn.count('class="line ') == MOST_LINES
     assert "up to 19" in drawn
     assert "up to 13" not in drawn
+
+
+@pytest.mark.parametrize(
+    ("seconds", "times"),
+    [
+        (15 * 60, ["15:40", "15:45", "15:50"]),
+        (40, ["15:38:10", "15:38:20", "15:38:30", "15:38:40"]),
+        (24 * 3600, ["16:00", "20:00", "00:00", "04:00", "08:00", "12:00"]),
+        (7 * 86400, ["2030-06-02", "2030-06-03", "2030-06-04", "2030-06-05", "2030-06-06", "2030-06-07", "2030-06-08"]),
+    ],
+)
+def test_marks_of_the_time_are_round_and_stand_where_they_say(seconds: int, times: list[str]) -> None:
+    since = int(datetime(2030, 6, 1, 15, 38, 4, tzinfo=UTC).timestamp())
+    line = Line(series=Series(Kind.STATE, "", "close_wait"), mean=(5, 5), high=(5, 5))
+    drawn = str(state_chart(Chart(times=(since, since + seconds // 2), step=seconds // 2, lines=(line,)), []))
+    marks = re.findall(r'<text x="([0-9.]+)" y="254" text-anchor="middle">([^<]+)<', drawn)
+    assert [text for _, text in marks] == times
+    if seconds == 15 * 60:
+        places = [70 + 880 * (minute * 60 - 4) / seconds for minute in (2, 7, 12)]
+        assert [float(x) for x, _ in marks] == pytest.approx(places, abs=0.1)
+
+
+def test_marks_of_many_years_are_few() -> None:
+    line = Line(series=Series(Kind.STATE, "", "close_wait"), mean=(5, 5), high=(5, 5))
+    drawn = str(state_chart(Chart(times=(0, 10**9), step=10**9, lines=(line,)), []))
+    assert 3 <= drawn.count('text-anchor="middle"') <= 8
