@@ -220,7 +220,9 @@ def test_a_leak_that_fills_the_descriptor_table_within_five_minutes_is_critical(
 ) -> None:
     finding = growing(10, 34, seconds)  # 24 descriptors left, 24 in so many seconds
     assert (finding.severity, finding.evidence["seconds_to_fd_limit"]) == (severity, seconds)
-    shown = f"never closed them; 10 for more than 60 s, 34 in all; at this rate its file descriptors last {seconds:.0f} s"
+    shown = (
+        f"never closed them; 10 for more than 60 s, 34 in all; at this rate its file descriptors last {seconds:.0f} s"
+    )
     assert finding.summary.endswith(shown) == (severity is Severity.CRITICAL)
 
 
