@@ -372,8 +372,8 @@ def test_an_error_nobody_foresaw_is_counted_and_told_to_who_asked(
         dispatcher.take([alert()], [alert()])
         eventually(lambda: told)
     dispatcher.take([alert(1)], [alert(1)])
-    eventually(lambda: len(told) == 2)
-    assert told == [("sink chat", repr(surprise)), ("sink chat", "None")]
+    eventually(lambda: told[-1] == ("sink chat", "None"))
+    assert set(told[:-1]) == {("sink chat", repr(surprise))}  # as often as it was tried meanwhile
     assert metrics(dispatcher)["sockwatch_notifications_failed_total chat internal"] == 1
     assert dispatcher.stop(20)
 
