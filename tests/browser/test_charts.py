@@ -32,3 +32,4 @@ def test_that_there_was_nothing_is_not_that_nothing_is_known(open_page: OpenPage
         page.route("**/api/v1/history?*", lambda route: route.fulfill(json=history(value)))
         page.goto(f"http://127.0.0.1:{served.port}/")
         expect(page.locator("#timeline-said")).to_have_text(said)
+        page.close()  # before the server: a stream that breaks off is an error to the console

@@ -199,7 +199,8 @@ def test_a_refused_dump_still_gives_a_report_as_json(run: Run) -> None:
     report = json.loads(out)
     VALIDATOR.validate(report)
     assert (code, err, report["status"], report["findings"]) == (3, "", "unknown", [])
-    assert report["gaps"] == [{"what": "dump", "why": "the kernel refuses: Operation not permitted", "count": 1}]
+    why = "the kernel refuses: Operation not permitted"
+    assert report["gaps"] == [{"what": "dump", "why": why, "count": 1, "fatal": True}]
     assert set(report["sockets"]["by_state"].values()) == {None}
 
 
