@@ -3,7 +3,6 @@
 import argparse
 import os
 import stat
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from sockwatch.cli.history import history_file, since_when, when
 from sockwatch.cli.parser import namespace, seconds
 from sockwatch.errors import UsageError
 from sockwatch.model.printable import printable
+from sockwatch.private_file import cannot, write_private
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +74,8 @@ def run(options: argparse.Namespace) -> int:
     if options.file == STDOUT:
         emit(text)
     else:
-        save(Path(options.file), text.encode())
+        page = text.encode()
+        write_private(Path(options.file), lambda file: file.write(page))
     return 0
 
 
@@ -93,7 +94,7 @@ def _refuse_precious(path: Path, captures: "Sequence[str]") -> None:
     shown = printable(str(path))
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
-            return  # save() refuses it
+            return  # write_private() refuses it
         if any(capture != STDOUT and path.samefile(capture) for capture in captures):
             raise UsageError(f"{shown}: this is a capture that is to be told of; name another file to write")
         with path.open("rb") as file:
@@ -101,7 +102,7 @@ def _refuse_precious(path: Path, captures: "Sequence[str]") -> None:
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:
-        raise _cannot(shown, error) from None
+        raise cannot(path, error) from None
     if begins not in {_PAGE, b""}:
         raise UsageError(f"{shown}: exists and is no HTML file; name another one, or remove it")
 
@@ -203,37 +204,3 @@ def read_past(path: Path, since: float, until: float) -> "Past":
     if timeline.span is not None:
         since = max(since, timeline.span[0])
     return Past(timeline=timeline, counts=history.counts(since, until), findings=whole)
-
-
-def save(path: Path, data: bytes) -> None:
-    """Write a file that only its owner can read; what is there is replaced when all is written.
-
-    Raises UsageError where that cannot be, and leaves what was there.
-    """
-    shown = printable(str(path))
-    try:
-        # As root a rename would replace /dev/null itself, or what somebody else's symbolic link is.
-        if not stat.S_ISREG(path.lstat().st_mode):
-            raise UsageError(f"{shown}: exists and is no regular file (- is standard output)")
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError) as error:
-        raise _cannot(shown, error) from None
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=".sockwatch-", dir=path.parent)
-    except OSError as error:
-        raise _cannot(shown, error) from None
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(path)
-    except OSError as error:
-        raise _cannot(shown, error) from None
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-
-
-def _cannot(shown: str, error: OSError | ValueError) -> UsageError:
-    return UsageError(f"{shown}: {error.strerror if isinstance(error, OSError) else error}")

@@ -6,22 +6,21 @@ little-endian and transposed, all lowest bytes first, which compresses better. R
 that they do not know.
 """
 
-import os
-import stat
 import struct
 import sys
-import tempfile
 import zlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Self
 
 import msgspec
 
 from sockwatch.collect.recording import Header, decode_look, encode_look
-from sockwatch.errors import CaptureError, UsageError
+from sockwatch.errors import CaptureError
 from sockwatch.model.printable import printable
 from sockwatch.model.snapshot import Asks, FollowUp, Snapshot
+from sockwatch.private_file import write_private
 
 STANDARD = "-"
 """As a path: standard input."""
@@ -56,30 +55,7 @@ def save_capture(path: Path, looks: Sequence[Snapshot]) -> None:
 
     Raises UsageError where that cannot be, and leaves what was there.
     """
-    shown = printable(str(path))
-    try:
-        # As root a rename would replace /dev/null itself, or what somebody else's symbolic link is.
-        if not stat.S_ISREG(path.lstat().st_mode):
-            raise UsageError(f"{shown}: exists and is no regular file (- is standard output)")
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError) as error:
-        raise _cannot(shown, error) from None
-    try:
-        # Mode 0600, O_EXCL and O_NOFOLLOW.
-        handle, temporary = tempfile.mkstemp(prefix=".sockwatch-", dir=path.parent)
-    except OSError as error:
-        raise _cannot(shown, error) from None
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            write_capture(stream, looks)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(path)
-    except OSError as error:
-        raise _cannot(shown, error) from None
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    write_private(path, partial(write_capture, looks=looks))
 
 
 class ReplaySource:
@@ -121,10 +97,6 @@ class ReplaySource:
     def follow_up(self, snapshot: Snapshot, _wanted: FollowUp) -> Snapshot:
         """The snapshot as it is: what was recorded is all there is."""
         return snapshot
-
-
-def _cannot(shown: str, error: OSError | ValueError) -> UsageError:
-    return UsageError(f"{shown}: {error.strerror if isinstance(error, OSError) else error}")
 
 
 def _read_looks(stream: BinaryIO) -> tuple[Snapshot, ...]:

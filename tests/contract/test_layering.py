@@ -8,10 +8,11 @@ import pytest
 
 from contract.repository import PACKAGE, ROOT, calls, imports, modules
 
-LEAVES = frozenset({"clock", "errors", "nearest", "writers"})
+LEAVES = frozenset({"clock", "errors", "nearest", "private_file", "writers"})
 LAYERS: Mapping[str, frozenset[str]] = {
     "model": frozenset({"model"}),
     **{leaf: frozenset() for leaf in LEAVES},
+    "private_file": frozenset({"errors", "model"}),
     "writers": frozenset({"errors"}),
     "collect": frozenset({"collect", "model"}) | LEAVES,
     "diagnose": frozenset({"diagnose", "model"}),

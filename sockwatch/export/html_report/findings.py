@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator
 
-from sockwatch.export.layout import duration, number
+from sockwatch.export.layout import number
 from sockwatch.export.markup import Child, Markup, tag
-from sockwatch.export.web.page.parts import sign, table
+from sockwatch.export.web.page.finding_parts import knobs, socket_rows
+from sockwatch.export.web.page.parts import sign
 from sockwatch.export.wording import (
-    EFFECT_LABEL,
-    advice_text,
-    by_effect,
     command,
     evidence,
     oldest,
@@ -16,9 +14,7 @@ from sockwatch.export.wording import (
     where,
     who,
 )
-from sockwatch.model.finding import Effect, Finding
-
-_WORDS = {Effect.HELPS: "helps", Effect.LIMITS: "limits", Effect.NONE: "does not help"}
+from sockwatch.model.finding import Finding
 
 
 def card(finding: Finding, *, note: str = "", past: bool = False) -> Markup:
@@ -42,7 +38,7 @@ def card(finding: Finding, *, note: str = "", past: bool = False) -> Markup:
             [tag("div", tag("dt", name), tag("dd", said)) for name, said in _facts(finding, past=past)],
             class_="facts",
         ),
-        _knobs(finding),
+        knobs(finding),
         _sockets(finding),
         class_=f"card {finding.severity.value}",
     )
@@ -73,39 +69,10 @@ def _facts(finding: Finding, *, past: bool) -> Iterator[tuple[str, Child]]:
         yield "evidence", numbers
 
 
-def _knobs(finding: Finding) -> Markup | None:
-    if not finding.sysctls:
-        return None
-    items = [
-        tag(
-            "li",
-            tag("span", _WORDS[advice.effect], class_="effect"),
-            " ",
-            advice_text(advice),
-            class_=EFFECT_LABEL[advice.effect].replace(" ", "-"),
-        )
-        for advice in by_effect(finding.sysctls)
-    ]
-    return tag("ul", items, class_="knobs", aria_label="sysctls")
-
-
 def _sockets(finding: Finding) -> Markup | None:
     if not finding.sockets:
         return None
-    rows = [
-        (
-            row.state.label,
-            row.local,
-            row.remote,
-            "?" if row.age_seconds is None else duration(row.age_seconds),
-            number(row.recv_q),
-            number(row.send_q),
-            row.timer,
-            "-" if row.pid is None else str(row.pid),
-        )
-        for row in finding.sockets
-    ]
-    heads = ("state", "local", "remote", "age", "Recv-Q", "Send-Q", "timer", "pid")
-    some = finding.count > len(rows)
-    title = f"{number(len(rows))} of {number(finding.count)} sockets" if some else "its sockets"
-    return tag("div", tag("h4", title), table(heads, rows, caption=title, numbers=(3, 4, 5, 7)))
+    few = len(finding.sockets)
+    some = finding.count > few
+    title = f"{number(few)} of {number(finding.count)} sockets" if some else "its sockets"
+    return tag("div", tag("h4", title), socket_rows(finding, title))

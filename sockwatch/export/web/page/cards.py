@@ -4,16 +4,14 @@ from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from itertools import chain, count
 
-from sockwatch.export.layout import duration, number
+from sockwatch.export.layout import number
 from sockwatch.export.markup import Child, Markup, tag
 from sockwatch.export.web.finding_query import sockets_of
 from sockwatch.export.web.live import Shown
 from sockwatch.export.web.page.drill_down import PATH
-from sockwatch.export.web.page.parts import moment, more, section, sign, table
+from sockwatch.export.web.page.finding_parts import knobs, socket_rows
+from sockwatch.export.web.page.parts import moment, more, section, sign
 from sockwatch.export.wording import (
-    EFFECT_LABEL,
-    advice_text,
-    by_effect,
     command,
     evidence,
     oldest,
@@ -22,7 +20,7 @@ from sockwatch.export.wording import (
     who,
 )
 from sockwatch.model.alert import BLIND, Alert, AlertState
-from sockwatch.model.finding import Effect, Finding, Severity
+from sockwatch.model.finding import Finding, Severity
 
 MOST_CARDS = 30
 _REPORT = "/api/v1/report"
@@ -56,7 +54,7 @@ def _card(finding: Finding, key: str, alert: Alert | None) -> Markup:
         _who(finding),
         _remedies(finding.remedies),
         _facts(finding, alert),
-        _knobs(finding),
+        knobs(finding),
         _sockets(finding),
     ]
     classes = f"card {finding.severity.value}"
@@ -121,43 +119,13 @@ def _silence(alert: Alert) -> str:
     return "; not told yet" if alert.state is AlertState.PENDING else ""
 
 
-def _knobs(finding: Finding) -> Markup | None:
-    if not finding.sysctls:
-        return None
-    words = {Effect.HELPS: "helps:", Effect.LIMITS: "limits it:", Effect.NONE: "does not help:"}
-    items = [
-        tag(
-            "li",
-            tag("span", words[advice.effect], class_="effect"),
-            " ",
-            tag("span", advice_text(advice)),
-            class_=EFFECT_LABEL[advice.effect].replace(" ", "-"),
-        )
-        for advice in by_effect(finding.sysctls)
-    ]
-    return tag("ul", items, class_="knobs", aria_label="sysctls")
-
-
 def _sockets(finding: Finding) -> Markup | None:
     if not finding.sockets:
         return None
-    rows = [
-        (
-            row.state.label,
-            row.local,
-            row.remote,
-            "?" if row.age_seconds is None else duration(row.age_seconds),
-            number(row.recv_q),
-            number(row.send_q),
-            row.timer,
-            "-" if row.pid is None else str(row.pid),
-        )
-        for row in finding.sockets
-    ]
-    heads = ("state", "local", "remote", "age", "Recv-Q", "Send-Q", "timer", "pid")
-    title = f"{number(len(rows))} of {number(finding.count)} sockets" if finding.count > len(rows) else "Its sockets"
+    few = len(finding.sockets)
+    title = f"{number(few)} of {number(finding.count)} sockets" if finding.count > few else "Its sockets"
     every = tag("p", tag("a", "Look at all of them", href=sockets_of(finding).address(PATH), class_="drill"))
-    return tag("details", tag("summary", title), table(heads, rows, caption=title, numbers=(3, 4, 5, 7)), every)
+    return tag("details", tag("summary", title), socket_rows(finding, title), every)
 
 
 def _over(shown: Shown) -> Markup | None:
