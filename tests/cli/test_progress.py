@@ -77,9 +77,9 @@ def test_one_scenario_says_that_it_is_at_work_between_what_it_tells() -> None:
 
 
 def test_the_lab_says_which_of_how_many(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from sockwatch.cli import lab  # noqa: PLC0415
-    from sockwatch.cli.parser import Parser  # noqa: PLC0415
-    from sockwatch.lab.registry import load_scenarios  # noqa: PLC0415
+    from sockwatch.cli import lab  # noqa: PLC0415 - as the command loads it
+    from sockwatch.cli.parser import Parser  # noqa: PLC0415 - as the command loads it
+    from sockwatch.lab.registry import load_scenarios  # noqa: PLC0415 - as the command loads it
 
     monkeypatch.setattr(lab, "_play", lambda *_, **__: {"ok": True, "found": [], "missing": [], "surplus": []})
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)

@@ -236,5 +236,5 @@ def test_verifying_the_many_sockets_of_a_process_is_cut_short_and_goes_on_at_the
     assert slow.now - before < 3, "a look takes no longer than it may, but for a batch"
     gap = finder.find(table)[1]
     assert [g.why for g in gap if "not read within 2 s; the next look goes on there" in g.why]
-    finder._clock = clock  # noqa: SLF001
+    finder._clock = clock  # noqa: SLF001 - one that runs on while it verifies
     assert len(finder.find(table)[0].inodes) == 12_000

@@ -81,7 +81,7 @@ def test_an_earlier_look_is_believed_before_the_listener() -> None:
     ("state", "listeners", "certain"),
     [(State.CLOSE_WAIT, 1, True), (State.SYN_RECV, 1, True), (State.TIME_WAIT, 1, False), (State.CLOSE_WAIT, 2, False)],
 )
-def test_the_queue_of_the_only_listener_is_certain(state: State, listeners: int, certain: bool) -> None:  # noqa: FBT001
+def test_the_queue_of_the_only_listener_is_certain(state: State, listeners: int, certain: bool) -> None:  # noqa: FBT001 - a parameter of the test
     rows = [at(State.LISTEN, "0.0.0.0:80", "0.0.0.0:0", inode=2 + i) for i in range(listeners)]
     seen = window(at(state), *rows, holders={2: [WEB], 3: [WORKER]})
     queued = seen.sockets.in_state(state)

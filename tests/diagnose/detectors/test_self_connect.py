@@ -117,7 +117,7 @@ def test_without_the_range_nothing_is_said_about_chance() -> None:
 
 
 @pytest.mark.parametrize(("port", "reserving"), [(9100, False), (40000, True)])
-def test_reserving_helps_only_where_the_kernel_chose_the_port(port: int, reserving: bool) -> None:  # noqa: FBT001
+def test_reserving_helps_only_where_the_kernel_chose_the_port(port: int, reserving: bool) -> None:  # noqa: FBT001 - a parameter of the test
     itself = socket(State.ESTABLISHED, f"127.0.0.1:{port}", f"127.0.0.1:{port}", inode=1)
     [finding] = detect(window(itself))
     assert any("ip_local_reserved_ports" in remedy for remedy in finding.remedies) is reserving

@@ -6,7 +6,7 @@ import http.client
 import resource
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -67,7 +67,7 @@ class Gated:
         return PlainTextResponse("done")
 
     async def _events(self, _: Request) -> Response:
-        async def events() -> Iterator[bytes]:  # type: ignore[misc]
+        async def events() -> AsyncIterator[bytes]:
             while True:
                 yield b"data: x\n\n"
                 await asyncio.sleep(0.01)
@@ -297,7 +297,7 @@ def test_streams_have_a_limit_of_their_own() -> None:
 
 def test_a_stream_that_is_not_read_ends() -> None:
     async def flood(_: Request) -> Response:
-        async def events() -> Iterator[bytes]:  # type: ignore[misc]
+        async def events() -> AsyncIterator[bytes]:
             while True:
                 yield b"data: x\n\n" * 10_000  # and awaits nothing
 
